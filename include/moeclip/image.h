@@ -1,0 +1,37 @@
+/* Pictures: decode, and CLIP's preprocessing (method.md section 1). */
+#ifndef MOECLIP_IMAGE_H
+#define MOECLIP_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "moeclip/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct moeclip_image {
+  int width, height;
+  uint8_t *rgb; /* [height, width, 3]; free with moeclip_image_clear */
+} moeclip_image;
+
+/* JPEG, PNG or WebP, told by content. EXIF orientation is applied; grey becomes RGB; palettes are expanded; an alpha
+ * channel is composed over white. A picture with a side over 32768 or with more than 178,956,970 pixels is refused
+ * before anything of its size is allocated. `name` is used in messages. */
+MOECLIP_API moeclip_code moeclip_image_decode(const void *data, size_t n_bytes, const char *name, moeclip_image *out,
+                                              moeclip_error *err);
+MOECLIP_API moeclip_code moeclip_image_load(const char *path, moeclip_image *out, moeclip_error *err);
+MOECLIP_API void moeclip_image_clear(moeclip_image *image);
+
+/* Evaluation preprocessing: short side to `size` (bicubic, antialiased), centre crop. out: uint8 [3, size, size]. */
+MOECLIP_API moeclip_code moeclip_image_preprocess(const moeclip_image *image, int size, uint8_t *out,
+                                                  moeclip_error *err);
+
+/* uint8 [3, size, size] to float32 of the same shape: (v / 255 - mean) / std with CLIP's per-channel numbers. */
+MOECLIP_API void moeclip_image_normalize(const uint8_t *in, int size, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/*
+ * compute/: arithmetic on plain row-major arrays: matrix products and convolution through oneDNN, and the small kernels
+ * around them. Includes base/ only; model/, select/ and train/ include it. Knows nothing of CLIP.
+ *
+ * mc_compute holds what oneDNN needs: engine, stream, and the primitives made so far (by shape). One thread may use a
+ * handle at a time; the work inside is spread over n_threads.
+ */
+#ifndef MC_COMPUTE_COMPUTE_H
+#define MC_COMPUTE_COMPUTE_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+
+typedef struct mc_compute mc_compute;
+
+/* n_threads 0: as many as the process may use. */
+moeclip_code mc_compute_create(int n_threads, mc_compute **out, moeclip_error *err);
+void mc_compute_destroy(mc_compute *cp);
+int mc_compute_threads(const mc_compute *cp);
+
+/* C[m,n] = alpha * op(A) op(B) + bias (+ C). Row-major with leading dimensions ld* (elements from a row to the next).
+ * op(A) is [m,k]: A is stored [m,k], or [k,m] when trans_a. op(B) is [k,n]: stored [k,n], or [n,k] when trans_b. */
+typedef struct mc_gemm {
+  int64_t m, n, k;
+  const float *a; int64_t lda; bool trans_a;
+  const float *b; int64_t ldb; bool trans_b;
+  float *c; int64_t ldc;
+  const float *bias; /* [n], or NULL */
+  float alpha;       /* 0 is read as 1 */
+  bool accumulate;   /* add to what C holds */
+} mc_gemm;
+moeclip_code mc_gemm_run(mc_compute *cp, const mc_gemm *g, moeclip_error *err);
+
+/* 2-D convolution, forward only (AlexNet). x [n, c_in, h, w], weight [c_out, c_in, k, k], bias [c_out],
+ * y [n, c_out, (h + 2 pad - k) / stride + 1, ...]. relu: apply max(0, .) to the result. */
+typedef struct mc_conv2d {
+  int64_t n, c_in, h, w, c_out, k, stride, pad;
+  const float *x, *weight, *bias;
+  float *y;
+  bool relu;
+} mc_conv2d;
+moeclip_code mc_conv2d_run(mc_compute *cp, const mc_conv2d *c, moeclip_error *err);
+
+/* Max pooling k/stride without padding. x [planes, h, w] -> y [planes, (h - k) / stride + 1, ...]. */
+void mc_maxpool2d(mc_compute *cp, const float *x, int64_t planes, int64_t h, int64_t w, int k, int stride, float *y);
+
+/* Calls body(context, i) for i in [0, n), spread over the threads in blocks of `grain`. */
+void mc_parallel_for(mc_compute *cp, int64_t n, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
+                     void *context);
+
+#endif
