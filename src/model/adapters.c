@@ -1,0 +1,257 @@
+#include "model/adapters.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+static moeclip_code expert_create(mc_expert *x, int width, int bottleneck, moeclip_error *err) {
+  MC_TRY(mc_param_create(&x->down_weight, 2, (int64_t[]){bottleneck, width}, err));
+  MC_TRY(mc_param_create(&x->down_bias, 1, (int64_t[]){bottleneck}, err));
+  MC_TRY(mc_param_create(&x->up_weight, 2, (int64_t[]){width, bottleneck}, err));
+  return mc_param_create(&x->up_bias, 1, (int64_t[]){width}, err);
+}
+
+static moeclip_code moe_create(mc_moe *m, int width, int n_experts, int bottleneck, moeclip_error *err) {
+  m->width = width;
+  m->experts = calloc((size_t)n_experts, sizeof *m->experts);
+  m->counts = calloc((size_t)n_experts, sizeof *m->counts);
+  if (!m->experts || !m->counts) return mc_fail_memory(err, (size_t)n_experts * sizeof *m->experts, "experts");
+  m->n_experts = n_experts;
+  for (int e = 0; e < n_experts; e++) MC_TRY(expert_create(&m->experts[e], width, bottleneck, err));
+  return MOECLIP_OK;
+}
+
+static void moe_clear(mc_moe *m) {
+  for (int e = 0; e < m->n_experts; e++) {
+    mc_expert *x = &m->experts[e];
+    mc_param_clear(&x->down_weight);
+    mc_param_clear(&x->down_bias);
+    mc_param_clear(&x->up_weight);
+    mc_param_clear(&x->up_bias);
+  }
+  for (int t = 0; t < m->n_routers; t++) {
+    mc_param_clear(&m->routers[t].gate);
+    mc_param_clear(&m->routers[t].noise);
+  }
+  free(m->experts);
+  free(m->routers);
+  free(m->counts);
+}
+
+/* The i-th block with adapters, image tower first. */
+static int n_blocks(const mc_adapters *a) { return a->visual_layers + a->text_layers; }
+
+static mc_moe *block(const mc_adapters *a, int i) {
+  return i < a->visual_layers ? &a->visual[i] : &a->text[i - a->visual_layers];
+}
+
+moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, int visual_width, int text_layers,
+                                int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err) {
+  *out = NULL;
+  if (s->n_experts < 1 || s->n_experts > 65536 || s->bottleneck < 1 || s->bottleneck > 65536 || s->top_k < 1) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "experts %d (1 to 65536), bottleneck %d (1 to 65536) and top-k %d (at least 1) do not make adapters",
+                   s->n_experts, s->bottleneck, s->top_k);
+  }
+  mc_adapters *a = calloc(1, sizeof *a);
+  if (!a) return mc_fail_memory(err, sizeof *a, "adapters");
+  a->sizes = *s;
+  if (!s->text) text_layers = 0;
+  a->visual = calloc((size_t)visual_layers + 1, sizeof *a->visual);
+  a->text = calloc((size_t)text_layers + 1, sizeof *a->text);
+  moeclip_code code = a->visual && a->text ? MOECLIP_OK : mc_fail_memory(err, sizeof *a->visual, "adapters");
+  if (code == MOECLIP_OK) {
+    a->visual_layers = visual_layers;
+    a->text_layers = text_layers;
+  }
+  for (int i = 0; code == MOECLIP_OK && i < n_blocks(a); i++) {
+    code = moe_create(block(a, i), i < visual_layers ? visual_width : text_width, s->n_experts, s->bottleneck, err);
+  }
+  if (code != MOECLIP_OK) {
+    mc_adapters_destroy(a);
+    return code;
+  }
+  /* Down projections: Kaiming uniform with a = sqrt 5; all else starts at 0, so that an adapter starts as nothing. */
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    for (int e = 0; e < m->n_experts; e++) {
+      mc_philox g;
+      mc_philox_init(&g, seed, MC_STREAM_INIT, ((uint64_t)(i + 1) << 32) + (uint64_t)e);
+      mc_param_uniform(&m->experts[e].down_weight, 1 / sqrtf((float)m->width), &g);
+    }
+  }
+  *out = a;
+  return MOECLIP_OK;
+}
+
+void mc_adapters_destroy(mc_adapters *a) {
+  if (!a) return;
+  for (int i = 0; i < n_blocks(a); i++) moe_clear(block(a, i));
+  free(a->visual);
+  free(a->text);
+  free(a);
+}
+
+static moeclip_code moe_add_router(mc_moe *m, moeclip_error *err) {
+  mc_router *grown = mc_realloc(m->routers, (size_t)m->n_routers + 1, sizeof *grown);
+  if (!grown) return mc_fail_memory(err, sizeof *grown, "a router");
+  m->routers = grown;
+  mc_router *r = &m->routers[m->n_routers];
+  *r = (mc_router){0};
+  m->n_routers++; /* cleared with the rest if what follows fails */
+  int64_t shape[2] = {m->width, m->n_experts};
+  MC_TRY(mc_param_create(&r->gate, 2, shape, err));
+  return mc_param_create(&r->noise, 2, shape, err);
+}
+
+moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err) {
+  for (int i = 0; i < n_blocks(a); i++) MC_TRY(moe_add_router(block(a, i), err));
+  a->n_routers++;
+  return MOECLIP_OK;
+}
+
+static moeclip_code set_trained(mc_param *p, bool trained, moeclip_error *err) {
+  if (trained) return mc_param_unfreeze(p, err);
+  mc_param_freeze(p);
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_adapters_train(mc_adapters *a, int task, moeclip_error *err) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    memset(m->counts, 0, (size_t)m->n_experts * sizeof *m->counts);
+    for (int e = 0; e < m->n_experts; e++) {
+      mc_expert *x = &m->experts[e];
+      bool trained = task >= 0 && !x->frozen;
+      MC_TRY(set_trained(&x->down_weight, trained, err));
+      MC_TRY(set_trained(&x->down_bias, trained, err));
+      MC_TRY(set_trained(&x->up_weight, trained, err));
+      MC_TRY(set_trained(&x->up_bias, trained, err));
+    }
+    for (int t = 0; t < m->n_routers; t++) {
+      MC_TRY(set_trained(&m->routers[t].gate, t == task, err));
+      MC_TRY(set_trained(&m->routers[t].noise, t == task, err));
+    }
+  }
+  return MOECLIP_OK;
+}
+
+void mc_adapters_freeze_most_used(mc_adapters *a, int n) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    bool *chosen = calloc((size_t)m->n_experts, sizeof *chosen);
+    if (!chosen) return;
+    for (int k = 0; k < n && k < m->n_experts; k++) {
+      int best = -1;
+      for (int e = 0; e < m->n_experts; e++) {
+        if (!chosen[e] && (best < 0 || m->counts[e] > m->counts[best])) best = e;
+      }
+      chosen[best] = true;
+      m->experts[best].frozen = true;
+    }
+    free(chosen);
+  }
+}
+
+moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err) {
+  char name[160];
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    bool visual = i < a->visual_layers;
+    int at = snprintf(name, sizeof name, "%stransformer.resblocks.%d.", visual ? "visual." : "",
+                      visual ? i : i - a->visual_layers);
+    char *rest = name + at;
+    size_t left = sizeof name - (size_t)at;
+    for (int e = 0; e < m->n_experts; e++) {
+      mc_expert *x = &m->experts[e];
+      struct {
+        const char *name;
+        mc_param *param;
+      } params[] = {{"down_proj.weight", &x->down_weight},
+                    {"down_proj.bias", &x->down_bias},
+                    {"up_proj.weight", &x->up_weight},
+                    {"up_proj.bias", &x->up_bias}};
+      for (int k = 0; k < 4; k++) {
+        snprintf(rest, left, "adaptmlp_list.%d.%s", e, params[k].name);
+        MC_TRY(visit(context, name, params[k].param, err));
+      }
+    }
+    for (int t = 0; t < m->n_routers; t++) {
+      snprintf(rest, left, "router_list.%d", t);
+      MC_TRY(visit(context, name, &m->routers[t].gate, err));
+      snprintf(rest, left, "w_noise_list.%d", t);
+      MC_TRY(visit(context, name, &m->routers[t].noise, err));
+    }
+  }
+  return MOECLIP_OK;
+}
+
+static const moeclip_tensor *find(const moeclip_tensors *file, const char *tower, int layer, const char *what, int i,
+                                  const char *rest) {
+  char name[160];
+  snprintf(name, sizeof name, "%stransformer.resblocks.%d.%s.%d%s", tower, layer, what, i, rest);
+  return moeclip_tensors_find(file, name);
+}
+
+bool mc_adapters_in(const moeclip_tensors *file) {
+  return find(file, "visual.", 0, "adaptmlp_list", 0, ".down_proj.weight") != NULL;
+}
+
+static moeclip_code read_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  mc_param read = {0};
+  moeclip_code code = mc_param_read(&read, context, name, p->rank, p->shape, true, err);
+  if (code != MOECLIP_OK) {
+    mc_param_clear(&read);
+    return code;
+  }
+  mc_param_clear(p);
+  *p = read;
+  return MOECLIP_OK;
+}
+
+static int count_up(const moeclip_tensors *file, const char *tower, const char *what, const char *rest) {
+  int n = 0;
+  while (n < 65536 && find(file, tower, 0, what, n, rest)) n++;
+  return n;
+}
+
+moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_sizes *defaults, mc_adapters **out,
+                              moeclip_error *err) {
+  *out = NULL;
+  const moeclip_tensor *visual = find(file, "visual.", 0, "adaptmlp_list", 0, ".down_proj.weight");
+  const moeclip_tensor *text = find(file, "", 0, "adaptmlp_list", 0, ".down_proj.weight");
+  if (!visual || visual->rank != 2 || (text && text->rank != 2) || visual->shape[0] > 65536 ||
+      visual->shape[1] > 65536 || (text && text->shape[1] > 65536)) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "there are no adapters: visual.transformer.resblocks.0.adaptmlp_list.0.down_proj.weight is missing or "
+                   "not a matrix");
+  }
+  mc_adapter_sizes sizes = *defaults;
+  sizes.n_experts = count_up(file, "visual.", "adaptmlp_list", ".down_proj.weight");
+  sizes.bottleneck = (int)visual->shape[0];
+  sizes.text = text != NULL;
+  int n_routers = count_up(file, "visual.", "router_list", ""), visual_layers = 0, text_layers = 0;
+  while (find(file, "visual.", visual_layers, "adaptmlp_list", 0, ".down_proj.weight")) visual_layers++;
+  while (find(file, "", text_layers, "adaptmlp_list", 0, ".down_proj.weight")) text_layers++;
+  MC_TRY(mc_adapters_create(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64,
+                            0, out, err));
+  moeclip_code code = MOECLIP_OK;
+  for (int t = 0; code == MOECLIP_OK && t < n_routers; t++) code = mc_adapters_add_router(*out, err);
+  if (code == MOECLIP_OK) code = mc_adapters_each(*out, read_param, (void *)(uintptr_t)file, err);
+  if (code != MOECLIP_OK) {
+    mc_adapters_destroy(*out);
+    *out = NULL;
+  }
+  return code;
+}
+
+static moeclip_code store_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  return moeclip_tensors_add(context, name, MOECLIP_F32, p->rank, p->shape, p->value, 1, err);
+}
+
+moeclip_code mc_adapters_store(mc_adapters *a, moeclip_tensors *out, moeclip_error *err) {
+  return mc_adapters_each(a, store_param, out, err);
+}

@@ -1,0 +1,67 @@
+/* Mixture-of-experts adapters: the experts and routers of every block (method.md section 2). */
+#ifndef MC_MODEL_ADAPTERS_H
+#define MC_MODEL_ADAPTERS_H
+
+#include "model/params.h"
+
+typedef struct mc_expert {
+  mc_param down_weight, down_bias; /* [bottleneck, d], [bottleneck] */
+  mc_param up_weight, up_bias;     /* [d, bottleneck], [d] */
+  bool frozen;                     /* for good: a finished task relies on it */
+} mc_expert;
+
+typedef struct mc_router {
+  mc_param gate, noise; /* W_g, W_n: [d, experts] */
+} mc_router;
+
+/* The adapters of one block. */
+typedef struct mc_moe {
+  int width, n_experts, n_routers;
+  mc_expert *experts;
+  mc_router *routers; /* one a task */
+  uint64_t *counts;   /* [n_experts]: samples of the running task that gave each expert a gate > 0 */
+} mc_moe;
+
+typedef struct mc_adapter_sizes {
+  int n_experts;  /* a block, at least 1 */
+  int bottleneck; /* 64 in the paper */
+  int top_k;      /* 2 */
+  float scale;    /* 0.1 */
+  bool text;      /* adapters in the text tower too (else in the image tower alone) */
+} mc_adapter_sizes;
+
+typedef struct mc_adapters {
+  mc_adapter_sizes sizes;
+  int n_routers;             /* of every block */
+  int visual_layers, text_layers;
+  mc_moe *visual, *text;     /* [layers] */
+} mc_adapters;
+
+/* Experts with fresh weights (drawn from the seed), no router yet. */
+moeclip_code mc_adapters_create(const mc_adapter_sizes *sizes, int visual_layers, int visual_width, int text_layers,
+                                int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err);
+void mc_adapters_destroy(mc_adapters *a);
+
+/* One more router (all zero) in every block. */
+moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err);
+
+/* Which parameters a task trains: all experts that are not frozen, and router `task`. Sets the counts to 0.
+ * task -1: none (gradients are released). */
+moeclip_code mc_adapters_train(mc_adapters *a, int task, moeclip_error *err);
+
+/* Freezes the n most used experts (by counts; the lower number on a tie) of every block. */
+void mc_adapters_freeze_most_used(mc_adapters *a, int n);
+
+/* All experts and routers in a fixed order, under the published names. */
+moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err);
+
+/* Reads sizes and values from tensors in the published names (any number of experts and routers). scale and top_k are not
+ * in a file and are taken from `defaults`. */
+moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_sizes *defaults, mc_adapters **out,
+                              moeclip_error *err);
+/* True when the file has adapter tensors. */
+bool mc_adapters_in(const moeclip_tensors *file);
+/* Adds all parameters as float32 copies. */
+moeclip_code mc_adapters_store(mc_adapters *a, moeclip_tensors *out, moeclip_error *err);
+
+#endif
