@@ -22,6 +22,13 @@ void mc_philox_block(const uint32_t key[2], const uint32_t counter[4], uint32_t 
   out[3] = c3;
 }
 
+uint64_t mc_seed_of(uint64_t seed, uint64_t step) {
+  uint64_t z = seed + (step + 1) * UINT64_C(0x9E3779B97F4A7C15);
+  z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+  return z ^ (z >> 31);
+}
+
 void mc_philox_init(mc_philox *g, uint64_t seed, uint32_t stream, uint64_t index) {
   g->key[0] = (uint32_t)seed;
   g->key[1] = (uint32_t)(seed >> 32);

@@ -36,6 +36,9 @@ uint32_t mc_philox_below(mc_philox *g, uint32_t n);
 /* A uniform permutation of 0..n-1 into p. */
 void mc_philox_permutation(mc_philox *g, uint32_t n, uint32_t *p);
 
+/* A seed for one step (or task, ...) of a seed's run: splitmix64 of both. */
+uint64_t mc_seed_of(uint64_t seed, uint64_t step);
+
 /* The raw block function: four numbers from a key and a counter, for kernels that address elements directly. */
 void mc_philox_block(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 

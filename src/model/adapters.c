@@ -236,6 +236,17 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
   int n_routers = count_up(file, "visual.", "router_list", ""), visual_layers = 0, text_layers = 0;
   while (find(file, "visual.", visual_layers, "adaptmlp_list", 0, ".down_proj.weight")) visual_layers++;
   while (find(file, "", text_layers, "adaptmlp_list", 0, ".down_proj.weight")) text_layers++;
+  /* Every parameter must be in the file: what the sizes promise is held against it before anything is allocated. */
+  double promised = ((double)visual_layers * (double)visual->shape[1] +
+                     (double)text_layers * (double)(text ? text->shape[1] : 0)) *
+                    sizes.n_experts * 2.0 * sizes.bottleneck;
+  double present = 0;
+  for (size_t i = 0; i < moeclip_tensors_count(file); i++) {
+    present += (double)moeclip_tensor_elements(moeclip_tensors_at(file, i));
+  }
+  if (promised > present) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "the adapters are not complete: some experts' tensors are missing");
+  }
   MC_TRY(mc_adapters_create(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64,
                             0, out, err));
   moeclip_code code = MOECLIP_OK;

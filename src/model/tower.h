@@ -1,0 +1,54 @@
+/*
+ * A tower of transformer blocks, forward and backward (method.md sections 1 and 2):
+ *   x1 = x + attention(ln_1(x));  x2 = x1 + mlp(ln_2(x1)) + experts(x1)
+ */
+#ifndef MC_MODEL_TOWER_H
+#define MC_MODEL_TOWER_H
+
+#include "model/clip.h"
+#include "model/moe.h"
+
+/* What backward needs of one block's forward pass; arrays in the arena. M = n * t rows. */
+typedef struct mc_block_kept {
+  float *x;                                /* [M, d] the block's input */
+  float *mean_1, *rstd_1, *mean_2, *rstd_2; /* [M] */
+  float *qkv;                              /* [M, 3d] */
+  float *log_sum;                          /* [n, heads, t] */
+  float *context;                          /* [M, d]; only when out_proj is trained */
+  float *x1;                               /* [M, d] */
+  float *h;                                /* [M, hidden] before the activation */
+  mc_moe_kept moe;
+  bool routed;                             /* some sample has a task */
+} mc_block_kept;
+
+/* Called with each block's output (tests, and features from an early block). */
+typedef struct mc_tap {
+  void (*call)(void *context, int layer, const float *x /* [n, t, d] */, int64_t n, int64_t t);
+  void *context;
+  int last_layer; /* stop after this block; -1: run all */
+} mc_tap;
+
+typedef struct mc_tower_pass {
+  mc_tower *tower;
+  mc_moe *moe;                /* [layers], or NULL: no adapters */
+  const mc_routing *routing;  /* NULL: no adapters */
+  int first_block;            /* number of the tower's block 0 for the random streams */
+  int64_t n, t;
+  mc_block_kept *kept;        /* [layers], filled by forward, or NULL: no backward will follow */
+  const mc_tap *tap;          /* or NULL */
+} mc_tower_pass;
+
+/* x [n, t, d]: the embedded tokens in, the last block's output out. */
+moeclip_code mc_tower_forward(mc_compute *cp, const mc_tower_pass *pass, float *x, mc_arena *arena, moeclip_error *err);
+
+/*
+ * dx [n, t, d]: the gradient of the output in. Adds the gradients of all trainable parameters. When want_dx, dx is the
+ * gradient of the input on return; otherwise the pass ends at the lowest trainable parameter and dx is spoiled.
+ */
+moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *pass, float *dx, bool want_dx, mc_arena *arena,
+                               moeclip_error *err);
+
+/* Bytes that forward keeps for one sample of t tokens: to size micro-batches. trained: all weights are. */
+size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained);
+
+#endif
