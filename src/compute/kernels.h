@@ -16,7 +16,7 @@ void mc_add_bias(mc_compute *cp, const float *x, const float *bias, int64_t rows
 /* out[j] += sum over r of x[r, j]; x [rows, d] with ld elements from row to row. Bias gradients. */
 void mc_column_sums(mc_compute *cp, const float *x, int64_t rows, int64_t d, int64_t ld, float *out);
 
-/* Layer norm over the last axis, eps 1e-5. x, y [rows, d]; x's rows are ldx apart. mean, rstd [rows] (NULL: not kept). */
+/* Layer norm over the last axis, eps 1e-5. x, y [rows, d]; x's rows are ldx apart; y may be x. mean, rstd [rows] (NULL: not kept). */
 void mc_layernorm_forward(mc_compute *cp, const float *x, int64_t ldx, const float *weight, const float *bias,
                           int64_t rows, int64_t d, float *y, float *mean, float *rstd);
 /* dx [rows, d], rows lddx apart: added to. dweight, dbias [d]: added to, both NULL for a frozen norm. */

@@ -14,7 +14,7 @@ MC_VECTORISED static void forward_range(const norm *a, int64_t begin, int64_t en
   int64_t d = a->d;
   const float *restrict weight = a->weight, *restrict bias = a->bias;
   for (int64_t r = begin; r < end; r++) {
-    const float *restrict x = a->x + r * a->ldx;
+    const float *x = a->x + r * a->ldx; /* y may be x */
     float *y = a->y + r * d;
     /* 16 partial sums: the compiler may not reorder a float sum by itself. */
     float part[16] = {0}, square[16] = {0};

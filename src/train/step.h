@@ -1,0 +1,33 @@
+/* One step's loss and gradients, cut into micro-batches that fit the memory wanted. */
+#ifndef MC_TRAIN_STEP_H
+#define MC_TRAIN_STEP_H
+
+#include "model/encode.h"
+
+typedef struct mc_step_options {
+  mc_routing image_routing, text_routing; /* task arrays long enough for the batch and for the texts; first_sample is set
+                                             by the step itself */
+  float smoothing;      /* label smoothing */
+  size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 768 MiB */
+  bool full_context;    /* tests */
+  double balance;       /* weight of the load-balance term; 0: off, as published */
+} mc_step_options;
+
+/*
+ * Cross-entropy of pictures over class texts: logits[b, c] = exp(logit_scale) * cos(image b, text c).
+ * images [n, 3, size, size] normalised, labels [n] in 0..n_texts-1, texts [n_texts, context].
+ * Adds the gradients of the mean loss to every trainable parameter. logits [n, n_texts] may be NULL.
+ */
+moeclip_code mc_classification_step(mc_compute *cp, mc_clip *clip, mc_adapters *adapters, const mc_step_options *options,
+                                    const float *images, const int32_t *labels, int64_t n, const int32_t *texts,
+                                    int64_t n_texts, double *loss, float *logits, mc_arena *arena, moeclip_error *err);
+
+/*
+ * Symmetric contrastive loss of n (picture, text) pairs: the mean of both directions' cross-entropies over the batch.
+ * images [n, 3, size, size], texts [n, context]. Adds the gradients to every trainable parameter.
+ * Texts that are the same row are the same class: each counts as right for the pictures of the other.
+ */
+moeclip_code mc_contrastive_step(mc_compute *cp, mc_clip *clip, const mc_step_options *options, const float *images,
+                                 const int32_t *texts, int64_t n, double *loss, mc_arena *arena, moeclip_error *err);
+
+#endif
