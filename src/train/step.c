@@ -138,7 +138,7 @@ static void scale_backward(mc_clip *clip, const float *logits, const float *dlog
   clip->logit_scale.touched = true;
 }
 
-static moeclip_code finite(double loss, moeclip_error *err) {
+static moeclip_code check_loss(double loss, moeclip_error *err) {
   if (isfinite(loss)) return MOECLIP_OK;
   return mc_fail(err, MOECLIP_ERROR_NUMERIC, "the loss is not finite (%g)", loss);
 }
@@ -170,7 +170,7 @@ moeclip_code mc_classification_step(mc_compute *cp, mc_clip *clip, mc_adapters *
     MC_TRY(encode_piece(&pictures, at, m, &kept, true, arena, err));
     MC_TRY(similarity(cp, features, m, classes.features, n_texts, classes.embed, scale, logits, err));
     *loss += mc_cross_entropy(logits, labels + at, m, n_texts, options->smoothing, 1.0f / (float)n, dlogits) / (double)n;
-    MC_TRY(finite(*loss, err));
+    MC_TRY(check_loss(*loss, err));
     scale_backward(clip, logits, dlogits, m * n_texts);
     MC_TRY(similarity_backward(cp, dlogits, features, pictures.dfeatures + at * pictures.embed, m, classes.features,
                                classes.dfeatures, n_texts, classes.embed, scale, err));
@@ -240,7 +240,7 @@ moeclip_code mc_contrastive_step(mc_compute *cp, mc_clip *clip, const mc_step_op
   same_texts(texts, n, clip->sizes.context, group, size);
   *loss = 0.5 * (group_cross_entropy(logits, group, size, n, false, dlogits) +
                  group_cross_entropy(logits, group, size, n, true, dlogits));
-  MC_TRY(finite(*loss, err));
+  MC_TRY(check_loss(*loss, err));
   scale_backward(clip, logits, dlogits, n * n);
   MC_TRY(similarity_backward(cp, dlogits, pictures.features, pictures.dfeatures, n, captions.features,
                              captions.dfeatures, n, captions.embed, scale, err));

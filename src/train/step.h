@@ -10,7 +10,6 @@ typedef struct mc_step_options {
   float smoothing;      /* label smoothing */
   size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 768 MiB */
   bool full_context;    /* tests */
-  double balance;       /* weight of the load-balance term; 0: off, as published */
 } mc_step_options;
 
 /*

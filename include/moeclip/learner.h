@@ -1,0 +1,198 @@
+/*
+ * The learner: teaches a model one domain (task) after another, and classifies with all of them.
+ *
+ *   moeclip_learner_create -> moeclip_learner_learn (once a domain) -> moeclip_learner_save
+ *   moeclip_learner_load -> moeclip_learner_classify, moeclip_learner_evaluate
+ *
+ * The model must outlive the learner. A state file belongs to one backbone and is refused with another.
+ */
+#ifndef MOECLIP_LEARNER_H
+#define MOECLIP_LEARNER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "moeclip/dataset.h"
+#include "moeclip/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum moeclip_mode {
+  MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
+  MOECLIP_MODE_FINETUNE  /* all of CLIP's weights, task after task: the baseline that forgets */
+} moeclip_mode;
+
+typedef enum moeclip_selection {
+  MOECLIP_SELECT_PER_IMAGE = 0,
+  MOECLIP_SELECT_PER_BATCH /* the published code's: one choice for a whole batch, by its mean error */
+} moeclip_selection;
+
+/* Chosen once, when a learner is created; kept in its state. */
+typedef struct moeclip_learner_options {
+  moeclip_mode mode;
+  int n_experts;        /* of each block at the start: 22; more are added when too few are left to train */
+  int top_k;            /* 2 */
+  int bottleneck;       /* 64 */
+  int freeze_per_task;  /* most used experts of each block that a finished task freezes: 2 */
+  int text_adapters;    /* 1; 0: adapters in the image tower alone */
+  int selector_hidden;  /* width of the selector's autoencoders: 100 */
+  int selector_layer;   /* block of the image tower whose tokens the selector sees, from 0; -1: chosen by depth */
+  const char *alexnet;  /* torchvision's AlexNet weights for the selector, as in the paper; NULL: the image tower's tokens */
+  uint64_t seed;        /* 0 */
+} moeclip_learner_options;
+MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
+
+typedef struct moeclip_learner moeclip_learner;
+
+MOECLIP_API moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_options *options,
+                                                moeclip_learner **out, moeclip_error *err);
+/* alexnet: as in the options, for a state whose selector was made with it; else NULL. */
+MOECLIP_API moeclip_code moeclip_learner_load(moeclip_model *model, const char *path, const char *alexnet,
+                                              moeclip_learner **out, moeclip_error *err);
+MOECLIP_API moeclip_code moeclip_learner_save(moeclip_learner *learner, const char *path, moeclip_error *err);
+MOECLIP_API void moeclip_learner_destroy(moeclip_learner *learner);
+
+/* What a run tells while it works. `phase` is "selector", "train" or "evaluate". */
+typedef struct moeclip_progress {
+  const char *phase;
+  const char *task;
+  int64_t step, n_steps;       /* steps done, of how many */
+  int64_t images;              /* pictures handled in this phase */
+  double loss;                 /* of the last step; NaN where there is none */
+  double learning_rate;
+  double seconds;              /* since the phase began */
+  double waited_seconds;       /* of those, how long the compute waited for pictures */
+} moeclip_progress;
+
+/* Both are called from the caller's own thread. progress: return non-zero to stop (MOECLIP_ERROR_CANCELLED); a checkpoint is
+ * written first where there is one. broken: a picture that could not be read and is left out. */
+typedef struct moeclip_callbacks {
+  int (*progress)(void *context, const moeclip_progress *progress);
+  void (*broken)(void *context, const char *item, const char *message);
+  void *context;
+} moeclip_callbacks;
+
+typedef struct moeclip_task_options {
+  int64_t iterations;        /* 1000 (then one more, as published) */
+  int batch;                 /* 64 */
+  double learning_rate;      /* 1e-3 */
+  double weight_decay;       /* 0 */
+  double label_smoothing;    /* 0.2 */
+  int64_t warmup;            /* 100, at most a tenth of the iterations for short runs */
+  double dropout;            /* 0.1, of the experts' hidden units */
+  int shots_augment_once;    /* few-shot: each picture's crop is drawn once and kept */
+  const char *const *templates; /* prompt templates with {} for the class name; NULL: "a photo of a {}." The first trains; all
+                                   are averaged when classifying */
+  size_t n_templates;
+  int64_t selector_iterations; /* 300 */
+  double selector_learning_rate; /* 0.01 */
+  double threshold;          /* of the selector; NaN: calibrated on training pictures held out for that */
+  size_t kept_bytes;         /* memory for the activations of one micro-batch; 0: automatic */
+  int loader_threads;        /* decoding threads; 0: as many as compute threads */
+  const char *checkpoint;    /* file to write the unfinished task to now and then, and to resume from when it is there;
+                                NULL: none. Removed by the caller after it has saved the finished state. */
+  double checkpoint_seconds; /* how often: 60 */
+} moeclip_task_options;
+MOECLIP_API void moeclip_task_options_defaults(moeclip_task_options *options);
+
+typedef struct moeclip_learn_report {
+  int task;                 /* number of the new task */
+  int64_t iterations, images, broken;
+  int64_t trainable;        /* numbers trained */
+  double final_loss;        /* mean of the last tenth */
+  double seconds, waited_seconds, selector_seconds;
+  double threshold;         /* the selector's */
+  int resumed;              /* went on from a checkpoint */
+} moeclip_learn_report;
+
+/* Learns the train split of a data set as the next task. On any failure the learner is as it was before. */
+MOECLIP_API moeclip_code moeclip_learner_learn(moeclip_learner *learner, const moeclip_dataset *dataset,
+                                               const moeclip_task_options *options, const moeclip_callbacks *callbacks,
+                                               moeclip_learn_report *report, moeclip_error *err);
+
+/* The reference set: pictures of no task ("number 0" of the selector). Before the first task; optional. */
+MOECLIP_API moeclip_code moeclip_learner_learn_reference(moeclip_learner *learner, const moeclip_dataset *dataset,
+                                                         const moeclip_task_options *options,
+                                                         const moeclip_callbacks *callbacks, moeclip_learn_report *report,
+                                                         moeclip_error *err);
+
+/* Tasks learned so far. */
+typedef struct moeclip_task_info {
+  const char *name;
+  size_t n_classes;
+  const char *const *classes;
+  size_t n_templates;
+  const char *const *templates;
+  int64_t iterations;
+  double threshold;
+} moeclip_task_info;
+MOECLIP_API int moeclip_learner_tasks(const moeclip_learner *learner);
+MOECLIP_API moeclip_code moeclip_learner_task(const moeclip_learner *learner, int task, moeclip_task_info *out,
+                                              moeclip_error *err);
+MOECLIP_API void moeclip_learner_get_options(const moeclip_learner *learner, moeclip_learner_options *out);
+
+/* Who answers for a picture. */
+enum { MOECLIP_TASK_AUTO = -2, MOECLIP_TASK_NONE = -1 /* the untouched CLIP */ };
+
+typedef struct moeclip_answer {
+  int task;            /* that answered; MOECLIP_TASK_NONE: zero-shot by the untouched CLIP */
+  int n_labels;        /* labels given back, the most probable first */
+  int *label;          /* [n_labels] index into the labels asked for (labels NULL: into the answering task's classes, or into
+                          all tasks' classes in order of task when the untouched CLIP answers) */
+  const char **name;   /* [n_labels] */
+  float *probability;  /* [n_labels] */
+  double score;        /* the selector's error for the nearest task, over that task's threshold: above 1, it was turned away */
+} moeclip_answer;
+
+typedef struct moeclip_classify_options {
+  const char *const *labels; /* the candidates; NULL: the classes of the task that answers */
+  size_t n_labels;
+  const char *const *templates; /* for `labels`; NULL: "a photo of a {}." */
+  size_t n_templates;
+  int task;                  /* MOECLIP_TASK_AUTO, a task's number, or MOECLIP_TASK_NONE */
+  int top;                   /* how many labels to give back: 5 */
+  moeclip_selection selection;
+} moeclip_classify_options;
+MOECLIP_API void moeclip_classify_options_defaults(moeclip_classify_options *options);
+
+/* answers [n]: cleared with moeclip_answers_clear. With no task learned yet, labels are needed. */
+MOECLIP_API moeclip_code moeclip_learner_classify(moeclip_learner *learner, const moeclip_image *images, int n,
+                                                  const moeclip_classify_options *options, moeclip_answer *answers,
+                                                  moeclip_error *err);
+MOECLIP_API void moeclip_answers_clear(moeclip_answer *answers, int n);
+
+typedef struct moeclip_evaluate_options {
+  int task;                  /* MOECLIP_TASK_AUTO: the selector decides; else everything goes to that task, or to none */
+  moeclip_selection selection;
+  int batch;                 /* 128 */
+  int64_t max_images;        /* 0: the whole test split */
+  const char *const *templates; /* NULL: those of the learned task of the data set's name, else "a photo of a {}." */
+  size_t n_templates;
+  int loader_threads;
+} moeclip_evaluate_options;
+MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
+
+typedef struct moeclip_evaluation {
+  int64_t n, n_right, n_broken;
+  double accuracy;           /* n_right / n */
+  int n_routes;              /* tasks + 1 */
+  int64_t *routed;           /* [n_routes]: pictures answered by the untouched CLIP, then by each task */
+  int64_t *routed_right;     /* [n_routes]: of those, how many rightly */
+  size_t n_classes;
+  int64_t *class_n, *class_right; /* [n_classes] */
+  double seconds;
+} moeclip_evaluation;
+
+/* Accuracy on the test split of a data set, over its own classes. Cleared with moeclip_evaluation_clear. */
+MOECLIP_API moeclip_code moeclip_learner_evaluate(moeclip_learner *learner, const moeclip_dataset *dataset,
+                                                  const moeclip_evaluate_options *options,
+                                                  const moeclip_callbacks *callbacks, moeclip_evaluation *out,
+                                                  moeclip_error *err);
+MOECLIP_API void moeclip_evaluation_clear(moeclip_evaluation *e);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,59 @@
+/*
+ * A CLIP model: load it, encode pictures and texts. One thread may use a model (and a learner made from it) at a time; the
+ * work inside is spread over n_threads.
+ */
+#ifndef MOECLIP_MODEL_H
+#define MOECLIP_MODEL_H
+
+#include <stdint.h>
+
+#include "moeclip/error.h"
+#include "moeclip/tensors.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum moeclip_activation {
+  MOECLIP_ACTIVATION_AUTO = -1,   /* what the file says; else quick GELU */
+  MOECLIP_ACTIVATION_QUICK_GELU = 0, /* OpenAI's weights */
+  MOECLIP_ACTIVATION_GELU = 1     /* most of OpenCLIP's own */
+} moeclip_activation;
+
+typedef struct moeclip_model_options {
+  int n_threads; /* 0: as many as the process may use */
+  moeclip_activation activation;
+} moeclip_model_options;
+MOECLIP_API void moeclip_model_options_defaults(moeclip_model_options *options);
+
+typedef struct moeclip_model_sizes {
+  int image_size, patch, visual_layers, visual_width, visual_hidden;
+  int context, vocabulary, text_layers, text_width, text_hidden;
+  int embed;
+  moeclip_activation activation;
+  int64_t n_parameters;
+} moeclip_model_sizes;
+
+typedef struct moeclip_model moeclip_model;
+
+/* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names; a Hugging Face file's
+ * config.json beside it is read for the activation. float32 safetensors are mapped, not copied. options NULL: defaults. */
+MOECLIP_API moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *options, moeclip_model **out,
+                                            moeclip_error *err);
+MOECLIP_API void moeclip_model_destroy(moeclip_model *model);
+MOECLIP_API const char *moeclip_model_path(const moeclip_model *model);
+MOECLIP_API void moeclip_model_get_sizes(const moeclip_model *model, moeclip_model_sizes *out);
+/* 32 hexadecimal digits that depend on all weights: which backbone a learner's state belongs to. */
+MOECLIP_API const char *moeclip_model_fingerprint(moeclip_model *model);
+
+/* pixels: uint8 [n, 3, image_size, image_size] (moeclip_image_preprocess). out: float [n, embed], each of length 1. */
+MOECLIP_API moeclip_code moeclip_encode_images(moeclip_model *model, const uint8_t *pixels, int n, float *out,
+                                               moeclip_error *err);
+/* texts: n UTF-8 strings. out: float [n, embed], each of length 1. */
+MOECLIP_API moeclip_code moeclip_encode_texts(moeclip_model *model, const char *const *texts, int n, float *out,
+                                              moeclip_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

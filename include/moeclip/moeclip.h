@@ -1,0 +1,14 @@
+/* Everything of libmoeclip. */
+#ifndef MOECLIP_MOECLIP_H
+#define MOECLIP_MOECLIP_H
+
+#include "moeclip/dataset.h"
+#include "moeclip/error.h"
+#include "moeclip/image.h"
+#include "moeclip/learner.h"
+#include "moeclip/model.h"
+#include "moeclip/pretrain.h"
+#include "moeclip/tensors.h"
+#include "moeclip/tokenizer.h"
+
+#endif
