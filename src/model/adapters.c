@@ -1,5 +1,6 @@
 #include "model/adapters.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +15,28 @@ static moeclip_code expert_create(mc_expert *x, int width, int bottleneck, moecl
   return mc_param_create(&x->up_bias, 1, (int64_t[]){width}, err);
 }
 
-static moeclip_code moe_create(mc_moe *m, int width, int n_experts, int bottleneck, moeclip_error *err) {
-  m->width = width;
-  m->experts = calloc((size_t)n_experts, sizeof *m->experts);
-  m->counts = calloc((size_t)n_experts, sizeof *m->counts);
-  if (!m->experts || !m->counts) return mc_fail_memory(err, (size_t)n_experts * sizeof *m->experts, "experts");
-  m->n_experts = n_experts;
-  for (int e = 0; e < n_experts; e++) MC_TRY(expert_create(&m->experts[e], width, bottleneck, err));
+/* n more experts; what was made before a failure is cleared with the rest. */
+static moeclip_code add_experts(mc_moe *m, int n, int bottleneck, moeclip_error *err) {
+  size_t wanted = (size_t)m->n_experts + (size_t)n;
+  mc_expert *experts = mc_realloc(m->experts, wanted, sizeof *experts);
+  if (experts) m->experts = experts;
+  uint64_t *counts = mc_realloc(m->counts, wanted, sizeof *counts);
+  if (counts) m->counts = counts;
+  if (!experts || !counts) return mc_fail_memory(err, wanted * sizeof *experts, "experts");
+  for (int i = 0; i < n; i++) {
+    int e = m->n_experts++;
+    m->experts[e] = (mc_expert){0};
+    m->counts[e] = 0;
+    MC_TRY(expert_create(&m->experts[e], m->width, bottleneck, err));
+  }
   return MOECLIP_OK;
+}
+
+/* Down projection: Kaiming uniform with a = sqrt 5; all else stays 0, so that an adapter starts as nothing. */
+static void start_expert(mc_expert *x, int block, int e, int width, uint64_t seed) {
+  mc_philox g;
+  mc_philox_init(&g, seed, MC_STREAM_INIT, ((uint64_t)(block + 1) << 32) + (uint64_t)e);
+  mc_param_uniform(&x->down_weight, 1 / sqrtf((float)width), &g);
 }
 
 static void moe_clear(mc_moe *m) {
@@ -68,20 +83,16 @@ moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, in
     a->text_layers = text_layers;
   }
   for (int i = 0; code == MOECLIP_OK && i < n_blocks(a); i++) {
-    code = moe_create(block(a, i), i < visual_layers ? visual_width : text_width, s->n_experts, s->bottleneck, err);
+    block(a, i)->width = i < visual_layers ? visual_width : text_width;
+    code = add_experts(block(a, i), s->n_experts, s->bottleneck, err);
   }
   if (code != MOECLIP_OK) {
     mc_adapters_destroy(a);
     return code;
   }
-  /* Down projections: Kaiming uniform with a = sqrt 5; all else starts at 0, so that an adapter starts as nothing. */
   for (int i = 0; i < n_blocks(a); i++) {
     mc_moe *m = block(a, i);
-    for (int e = 0; e < m->n_experts; e++) {
-      mc_philox g;
-      mc_philox_init(&g, seed, MC_STREAM_INIT, ((uint64_t)(i + 1) << 32) + (uint64_t)e);
-      mc_param_uniform(&m->experts[e].down_weight, 1 / sqrtf((float)m->width), &g);
-    }
+    for (int e = 0; e < m->n_experts; e++) start_expert(&m->experts[e], i, e, m->width, seed);
   }
   *out = a;
   return MOECLIP_OK;
@@ -95,21 +106,46 @@ void mc_adapters_destroy(mc_adapters *a) {
   free(a);
 }
 
-static moeclip_code moe_add_router(mc_moe *m, moeclip_error *err) {
+static moeclip_code moe_add_router(mc_moe *m, int n_experts, moeclip_error *err) {
   mc_router *grown = mc_realloc(m->routers, (size_t)m->n_routers + 1, sizeof *grown);
   if (!grown) return mc_fail_memory(err, sizeof *grown, "a router");
   m->routers = grown;
   mc_router *r = &m->routers[m->n_routers];
   *r = (mc_router){0};
   m->n_routers++; /* cleared with the rest if what follows fails */
-  int64_t shape[2] = {m->width, m->n_experts};
+  int64_t shape[2] = {m->width, n_experts};
   MC_TRY(mc_param_create(&r->gate, 2, shape, err));
   return mc_param_create(&r->noise, 2, shape, err);
 }
 
 moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err) {
-  for (int i = 0; i < n_blocks(a); i++) MC_TRY(moe_add_router(block(a, i), err));
+  for (int i = 0; i < n_blocks(a); i++) MC_TRY(moe_add_router(block(a, i), block(a, i)->n_experts, err));
   a->n_routers++;
+  return MOECLIP_OK;
+}
+
+int mc_adapters_unfrozen(const mc_adapters *a) {
+  int least = INT_MAX;
+  for (int i = 0; i < n_blocks(a); i++) {
+    const mc_moe *m = block(a, i);
+    int n = 0;
+    for (int e = 0; e < m->n_experts; e++) n += !m->experts[e].frozen;
+    if (n < least) least = n;
+  }
+  return least;
+}
+
+moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_error *err) {
+  if (n < 0 || a->sizes.n_experts + n > 65536) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%d experts and %d more: at most 65536 are possible", a->sizes.n_experts, n);
+  }
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    int first = m->n_experts;
+    MC_TRY(add_experts(m, n, a->sizes.bottleneck, err));
+    for (int e = first; e < m->n_experts; e++) start_expert(&m->experts[e], i, e, m->width, seed);
+  }
+  a->sizes.n_experts += n;
   return MOECLIP_OK;
 }
 
@@ -250,7 +286,21 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
   MC_TRY(mc_adapters_create(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64,
                             0, out, err));
   moeclip_code code = MOECLIP_OK;
-  for (int t = 0; code == MOECLIP_OK && t < n_routers; t++) code = mc_adapters_add_router(*out, err);
+  for (int i = 0; code == MOECLIP_OK && i < n_blocks(*out); i++) {
+    mc_moe *m = block(*out, i);
+    bool of_visual = i < visual_layers;
+    for (int t = 0; code == MOECLIP_OK && t < n_routers; t++) {
+      const moeclip_tensor *router = find(file, of_visual ? "visual." : "", of_visual ? i : i - visual_layers,
+                                          "router_list", t, "");
+      if (!router || router->rank != 2 || router->shape[1] < 1 || router->shape[1] > m->n_experts) {
+        code = mc_fail(err, MOECLIP_ERROR_FORMAT, "router_list.%d of block %d is missing or not for %d experts", t, i,
+                       m->n_experts);
+      } else {
+        code = moe_add_router(m, (int)router->shape[1], err);
+      }
+    }
+  }
+  if (code == MOECLIP_OK) (*out)->n_routers = n_routers;
   if (code == MOECLIP_OK) code = mc_adapters_each(*out, read_param, (void *)(uintptr_t)file, err);
   if (code != MOECLIP_OK) {
     mc_adapters_destroy(*out);

@@ -10,6 +10,8 @@ typedef struct mc_expert {
   bool frozen;                     /* for good: a finished task relies on it */
 } mc_expert;
 
+/* A router chooses among the experts that existed when it was made: the first `experts` of its block. Experts added for
+ * later tasks cannot change what it does. */
 typedef struct mc_router {
   mc_param gate, noise; /* W_g, W_n: [d, experts] */
 } mc_router;
@@ -42,8 +44,13 @@ moeclip_code mc_adapters_create(const mc_adapter_sizes *sizes, int visual_layers
                                 int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err);
 void mc_adapters_destroy(mc_adapters *a);
 
-/* One more router (all zero) in every block. */
+/* One more router (all zero), over all experts that there are, in every block. */
 moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err);
+
+/* The smallest number of experts that are not frozen in any block. */
+int mc_adapters_unfrozen(const mc_adapters *a);
+/* n more experts with fresh weights in every block. */
+moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_error *err);
 
 /* Which parameters a task trains: all experts that are not frozen, and router `task`. Sets the counts to 0.
  * task -1: none (gradients are released). */

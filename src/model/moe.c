@@ -40,17 +40,18 @@ static void top_k(const float *logits, int n_experts, int k, int32_t *chosen) {
 /* Gates of one sample from its router; eps is the noise (NULL: none). */
 static void route(const mc_moe *moe, const mc_router *router, const float *r, const float *eps, int k, float *logits,
                   float *gates, int32_t *chosen) {
-  int n = moe->n_experts;
+  int n = (int)router->gate.shape[1];
   project(r, router->gate.value, moe->width, n, logits);
   if (eps) {
     float *spread = logits + n;
     project(r, router->noise.value, moe->width, n, spread);
     for (int e = 0; e < n; e++) logits[e] += eps[e] * (softplus(spread[e]) + 0.01f);
   }
-  top_k(logits, n, k, chosen);
+  int seen = k < n ? k : n; /* this router may know fewer experts than the block has now */
+  top_k(logits, n, seen, chosen);
   float sum = 0, largest = logits[chosen[0]];
-  for (int j = 0; j < k; j++) sum += gates[j] = expf(logits[chosen[j]] - largest);
-  for (int j = 0; j < k; j++) gates[j] /= sum;
+  for (int j = 0; j < seen; j++) sum += gates[j] = expf(logits[chosen[j]] - largest);
+  for (int j = 0; j < seen; j++) gates[j] /= sum;
 }
 
 static void draw_noise(const mc_routing *g, int block, int64_t sample, int n_experts, float *eps) {
@@ -107,7 +108,7 @@ static moeclip_code choose(mc_moe *moe, const mc_routing *g, int block, int64_t 
     if (eps) draw_noise(g, block, s, n_experts, eps);
     route(moe, &moe->routers[g->task[s]], x + s * t * moe->width, eps, k, logits, gates, chosen);
     for (int j = 0; j < k; j++) {
-      if (!(gates[j] > 0)) chosen[j] = -1; /* underflow: this expert gets nothing and counts for nothing */
+      if (chosen[j] >= 0 && !(gates[j] > 0)) chosen[j] = -1; /* underflow: this expert gets nothing and counts for nothing */
       if (chosen[j] >= 0) kept->first[chosen[j] + 1]++;
       if (chosen[j] >= 0 && g->count) moe->counts[chosen[j]]++;
     }
@@ -206,7 +207,7 @@ moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, in
 /* From the gates' gradient to the router's, and to the token that the router read. */
 static void route_backward(const mc_moe *moe, mc_router *router, const float *r, const float *eps, int k,
                            const float *gates, const int32_t *chosen, const float *dgates, float *spread, float *dr) {
-  int n = moe->n_experts;
+  int n = (int)router->gate.shape[1];
   float dot = 0;
   for (int j = 0; j < k; j++) dot += chosen[j] >= 0 ? gates[j] * dgates[j] : 0;
   if (eps) project(r, router->noise.value, moe->width, n, spread);
