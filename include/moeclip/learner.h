@@ -80,7 +80,7 @@ typedef struct moeclip_task_options {
   double learning_rate;      /* 1e-3 */
   double weight_decay;       /* 0 */
   double label_smoothing;    /* 0.2 */
-  int64_t warmup;            /* 100, at most a tenth of the iterations for short runs */
+  int64_t warmup;            /* steps; -1: 100, at most a fifth of the iterations */
   double dropout;            /* 0.1, of the experts' hidden units */
   int shots_augment_once;    /* few-shot: each picture's crop is drawn once and kept */
   const char *const *templates; /* prompt templates with {} for the class name; NULL: "a photo of a {}." The first trains; all

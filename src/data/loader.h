@@ -35,6 +35,7 @@ typedef struct mc_loader_options {
   int n_ahead;          /* batches decoded ahead; 0: 3 */
   bool shuffle;
   bool augment;         /* the training transform (random resized crop) instead of the evaluation one */
+  float crop_scale_min; /* smallest area of the random crop; 0: 0.9, as published */
   bool augment_once;    /* few-shot: a picture's crop is drawn from its index alone, so it is the same every epoch */
   bool repeat;          /* false: ends after one pass */
   uint64_t seed;

@@ -155,10 +155,10 @@ static moeclip_code set_trained(mc_param *p, bool trained, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-moeclip_code mc_adapters_train(mc_adapters *a, int task, moeclip_error *err) {
+moeclip_code mc_adapters_train(mc_adapters *a, int task, bool keep_counts, moeclip_error *err) {
   for (int i = 0; i < n_blocks(a); i++) {
     mc_moe *m = block(a, i);
-    memset(m->counts, 0, (size_t)m->n_experts * sizeof *m->counts);
+    if (!keep_counts) memset(m->counts, 0, (size_t)m->n_experts * sizeof *m->counts);
     for (int e = 0; e < m->n_experts; e++) {
       mc_expert *x = &m->experts[e];
       bool trained = task >= 0 && !x->frozen;
@@ -178,17 +178,14 @@ moeclip_code mc_adapters_train(mc_adapters *a, int task, moeclip_error *err) {
 void mc_adapters_freeze_most_used(mc_adapters *a, int n) {
   for (int i = 0; i < n_blocks(a); i++) {
     mc_moe *m = block(a, i);
-    bool *chosen = calloc((size_t)m->n_experts, sizeof *chosen);
-    if (!chosen) return;
-    for (int k = 0; k < n && k < m->n_experts; k++) {
-      int best = -1;
-      for (int e = 0; e < m->n_experts; e++) {
-        if (!chosen[e] && (best < 0 || m->counts[e] > m->counts[best])) best = e;
+    /* An expert is among the n most used when fewer than n come before it in the order (count falling, number rising). */
+    for (int e = 0; e < m->n_experts; e++) {
+      int before = 0;
+      for (int other = 0; other < m->n_experts; other++) {
+        before += m->counts[other] > m->counts[e] || (m->counts[other] == m->counts[e] && other < e);
       }
-      chosen[best] = true;
-      m->experts[best].frozen = true;
+      if (before < n) m->experts[e].frozen = true;
     }
-    free(chosen);
   }
 }
 

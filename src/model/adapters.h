@@ -52,9 +52,9 @@ int mc_adapters_unfrozen(const mc_adapters *a);
 /* n more experts with fresh weights in every block. */
 moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_error *err);
 
-/* Which parameters a task trains: all experts that are not frozen, and router `task`. Sets the counts to 0.
- * task -1: none (gradients are released). */
-moeclip_code mc_adapters_train(mc_adapters *a, int task, moeclip_error *err);
+/* Which parameters a task trains: all experts that are not frozen, and router `task`. The counts are set to 0 unless
+ * keep_counts. task -1: none (gradients are released). */
+moeclip_code mc_adapters_train(mc_adapters *a, int task, bool keep_counts, moeclip_error *err);
 
 /* Freezes the n most used experts (by counts; the lower number on a tie) of every block. */
 void mc_adapters_freeze_most_used(mc_adapters *a, int n);

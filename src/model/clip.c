@@ -260,6 +260,7 @@ void mc_clip_destroy(mc_clip *c) {
   free(c->visual.blocks);
   free(c->text.blocks);
   moeclip_tensors_destroy(c->file);
+  moeclip_tensors_destroy(c->source);
   free(c);
 }
 

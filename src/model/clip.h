@@ -39,7 +39,7 @@ typedef struct mc_clip {
   mc_param ln_final_weight, ln_final_bias;
   mc_param text_projection;                                /* [d, embed] */
   mc_param logit_scale;                                    /* [] : the scale is its exponential */
-  moeclip_tensors *file;                                   /* what borrowed parameters point into */
+  moeclip_tensors *file, *source;                          /* what borrowed parameters point into; source may be NULL */
 } mc_clip;
 
 /* Sizes from a file's tensors, in any of the known namings; reads no values. */

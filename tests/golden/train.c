@@ -175,7 +175,7 @@ static moeclip_code all_steps(run *r, int task, moeclip_error *err) {
   mc_adamw *optimizer;
   char item[96];
   freeze_listed(r);
-  MC_TRY(mc_adapters_train(r->adapters, task, err));
+  MC_TRY(mc_adapters_train(r->adapters, task, false, err));
   MC_TRY(mc_adamw_create(&options, &optimizer, err));
   moeclip_code code = mc_adapters_each(r->adapters, mc_adamw_add, optimizer, err);
   int steps = (int)setting(r, "steps");
@@ -188,7 +188,7 @@ static moeclip_code all_steps(run *r, int task, moeclip_error *err) {
       /* The same gradients from micro-batches of one picture and one text. */
       code = one_step(r, s, task, 1, &again, &logits_again, &n_logits, err);
       if (code == MOECLIP_OK) compare_all(r, "step0.grad.", "gradients, micro-batches of 1", 1e-4);
-      mc_adapters_train(r->adapters, task, err);
+      mc_adapters_train(r->adapters, task, false, err);
       mc_adamw_step(optimizer, r->cp, 0); /* only to zero the gradients: below, the optimizer starts anew */
       mc_adamw_destroy(optimizer);
       free(logits_again);

@@ -1,0 +1,82 @@
+/* Class features and picture features of a learner. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "learn/learner.h"
+
+/* Texts and pictures go through in pieces of this size: memory does not grow with their number. */
+enum { PIECE = 64 };
+
+static mc_encoder plain_encoder(const moeclip_learner *l) {
+  return (mc_encoder){.clip = mc_learner_clip(l), .adapters = l->adapters};
+}
+
+static mc_routing routing_of(const moeclip_learner *l, const int32_t *tasks) {
+  return (mc_routing){.task = tasks, .top_k = l->options.top_k, .scale = l->adapters ? l->adapters->sizes.scale : 0};
+}
+
+/* Rows of tokens -> features [n, embed]. */
+static moeclip_code encode_rows(moeclip_learner *l, int task, const int32_t *rows, size_t n, float *out,
+                                moeclip_error *err) {
+  moeclip_model *m = l->model;
+  size_t context = (size_t)m->clip->sizes.context, embed = (size_t)m->clip->sizes.embed;
+  mc_encoder encoder = plain_encoder(l);
+  int32_t tasks[PIECE];
+  for (int i = 0; i < PIECE; i++) tasks[i] = task;
+  mc_routing routing = routing_of(l, tasks);
+  encoder.routing = task >= 0 ? &routing : NULL;
+  for (size_t at = 0; at < n; at += PIECE) {
+    size_t count = n - at < PIECE ? n - at : PIECE;
+    MC_TRY(mc_encode_texts(m->compute, &encoder, rows + at * context, (int64_t)count, out + at * embed, NULL, &m->arena,
+                           err));
+  }
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
+                               const char *const *classes, size_t n_classes, float *out, moeclip_error *err) {
+  size_t embed = (size_t)l->model->clip->sizes.embed, n = n_classes * embed;
+  int32_t *rows = NULL;
+  if (n_templates == 0) {
+    templates = mc_default_template;
+    n_templates = 1;
+  }
+  if (n_classes == 0) return MOECLIP_OK;
+  float *one = mc_alloc(n, sizeof *one), *norm = mc_alloc(n_classes, sizeof *norm);
+  moeclip_code code = one && norm ? MOECLIP_OK : mc_fail_memory(err, n * sizeof *one, "class features");
+  memset(out, 0, n * sizeof *out);
+  for (size_t t = 0; code == MOECLIP_OK && t < n_templates; t++) {
+    code = mc_model_prompts(l->model, templates + t, 1, classes, n_classes, &rows, err);
+    if (code == MOECLIP_OK) code = encode_rows(l, task, rows, n_classes, one, err);
+    for (size_t i = 0; code == MOECLIP_OK && i < n; i++) out[i] += one[i];
+    free(rows);
+  }
+  /* The length of the mean does not matter: it is normalised away. */
+  if (code == MOECLIP_OK) mc_normalize_forward(out, (int64_t)n_classes, (int64_t)embed, out, norm);
+  free(one);
+  free(norm);
+  return code;
+}
+
+moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,
+                                 moeclip_error *err) {
+  moeclip_model *m = l->model;
+  int size = m->clip->sizes.image_size;
+  size_t each = 3 * (size_t)size * (size_t)size;
+  mc_encoder encoder = plain_encoder(l);
+  moeclip_code code = MOECLIP_OK;
+  for (int64_t at = 0; code == MOECLIP_OK && at < n; at += PIECE) {
+    int64_t count = n - at < PIECE ? n - at : PIECE;
+    mc_arena_mark mark = mc_arena_here(&m->arena);
+    mc_routing routing = routing_of(l, tasks + at);
+    encoder.routing = l->adapters ? &routing : NULL;
+    float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
+    if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");
+    mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, size, images);
+    code = mc_encode_images(m->compute, &encoder, images, count, out + at * m->clip->sizes.embed, NULL, &m->arena, err);
+    mc_arena_release(&m->arena, mark);
+  }
+  return code;
+}

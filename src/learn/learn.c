@@ -1,0 +1,210 @@
+/* Learning one task: the selector's autoencoder, then the experts and the router, then freezing. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "learn/learner.h"
+#include "learn/select_train.h"
+#include "train/task.h"
+
+typedef struct learning {
+  moeclip_learner *l;
+  const moeclip_dataset *dataset;
+  const moeclip_task_options *options;
+  const moeclip_callbacks *callbacks;
+  int32_t *labels;
+  char *run_key;             /* what this run depends on: a checkpoint of another one is refused */
+  moeclip_tensors *resume;   /* the checkpoint's tensors, when there is one */
+  int64_t first_step;
+  double selector_seconds;
+} learning;
+
+static moeclip_code check_options(const moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
+                                  moeclip_error *err) {
+  if (o->iterations < 1 || o->batch < 1 || !(o->learning_rate > 0) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
+      !(o->dropout >= 0 && o->dropout < 1) || o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "iterations %lld and %lld (at least 1), batch %d (at least 1), learning rate %g (above 0), label smoothing "
+                   "%g and dropout %g (0 to below 1), weight decay %g (not negative)",
+                   (long long)o->iterations, (long long)o->selector_iterations, o->batch, o->learning_rate,
+                   o->label_smoothing, o->dropout, o->weight_decay);
+  }
+  if (moeclip_dataset_count(dataset, MOECLIP_TRAIN) == 0) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures", moeclip_dataset_path(dataset));
+  }
+  if (moeclip_dataset_classes(dataset) < 2) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: a task needs at least 2 classes", moeclip_dataset_path(dataset));
+  }
+  for (int t = 0; t < l->n_tasks; t++) {
+    if (strcmp(l->tasks[t].name, moeclip_dataset_name(dataset)) == 0) {
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "a task named %s was learned already; give this one another name",
+                     l->tasks[t].name);
+    }
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code describe_run(learning *r, moeclip_error *err) {
+  const moeclip_task_options *o = r->options;
+  r->run_key = mc_format(
+      "task %d %s, %zu pictures, %zu classes, iterations %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, warmup %lld, "
+      "dropout %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
+      r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
+      moeclip_dataset_classes(r->dataset), (long long)o->iterations, o->batch, o->learning_rate, o->weight_decay,
+      o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->shots_augment_once,
+      (long long)o->selector_iterations, o->selector_learning_rate, o->threshold,
+      (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
+  return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
+}
+
+static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
+  learning *r = context;
+  moeclip_tensors *t = NULL;
+  char *number = mc_format("%lld", (long long)step);
+  moeclip_code code = number ? moeclip_tensors_create(&t, err) : mc_fail_memory(err, 32, "a checkpoint");
+  if (code == MOECLIP_OK) code = mc_state_store(r->l, t, err);
+  if (code == MOECLIP_OK) code = mc_adamw_store(optimizer, t, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.run", r->run_key, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.step", number, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_write_safetensors(t, r->options->checkpoint, err);
+  moeclip_tensors_destroy(t);
+  free(number);
+  return code;
+}
+
+/* Opens the checkpoint when there is one, and takes over the learner's half-trained state from it. */
+static moeclip_code resume(learning *r, moeclip_error *err) {
+  const char *path = r->options->checkpoint;
+  if (!path || access(path, F_OK) != 0) return MOECLIP_OK;
+  MC_TRY(moeclip_tensors_open(path, &r->resume, err));
+  const char *run = moeclip_tensors_metadata(r->resume, "checkpoint.run");
+  const char *step = moeclip_tensors_metadata(r->resume, "checkpoint.step");
+  if (!run || !step || strcmp(run, r->run_key) != 0) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "%s: this checkpoint belongs to another run (other data or options); remove it to start anew", path);
+  }
+  moeclip_code code = mc_state_replace(r->l, r->resume, err);
+  r->first_step = strtoll(step, NULL, 10);
+  return code == MOECLIP_OK ? code : mc_fail_prefix(err, path);
+}
+
+static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  (void)context;
+  (void)name;
+  return mc_param_unfreeze(p, err);
+}
+
+static moeclip_code refreeze(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  (void)context;
+  (void)name;
+  (void)err;
+  mc_param_freeze(p);
+  return MOECLIP_OK;
+}
+
+/* Experts and a router for the new task. */
+static moeclip_code open_task(moeclip_learner *l, moeclip_error *err) {
+  int needed = l->options.top_k > l->options.freeze_per_task ? l->options.top_k : l->options.freeze_per_task;
+  if (mc_adapters_unfrozen(l->adapters) < needed) {
+    MC_TRY(mc_adapters_grow(l->adapters, 2 * needed, l->options.seed, err));
+  }
+  return mc_adapters_add_router(l->adapters, err);
+}
+
+static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const mc_task *task = &l->tasks[l->n_tasks - 1];
+  mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
+  mc_task_training t = {.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
+                        .top_k = l->options.top_k, .name = task->name, .classes = (const char *const *)task->classes,
+                        .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
+                        .seed = l->options.seed, .pictures = mc_dataset_source(&split), .labels = r->labels,
+                        .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
+                        .context = r, .resume = r->resume, .first_step = r->first_step};
+  if (l->adapters) {
+    /* The counts of a resumed task come from the checkpoint: preparing must not forget them. */
+    MC_TRY(mc_adapters_train(l->adapters, t.task, r->resume != NULL, err));
+  } else {
+    MC_TRY(mc_clip_each(l->tuned, unfreeze, NULL, err));
+  }
+  moeclip_code code = mc_train_task(&t, report, err);
+  if (l->adapters) {
+    mc_adapters_train(l->adapters, -1, true, NULL);
+    if (code == MOECLIP_OK) mc_adapters_freeze_most_used(l->adapters, l->options.freeze_per_task);
+  } else {
+    mc_clip_each(l->tuned, refreeze, NULL, NULL);
+  }
+  return code;
+}
+
+static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const moeclip_task_options *o = r->options;
+  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN), n_classes = moeclip_dataset_classes(r->dataset);
+  MC_TRY(describe_run(r, err));
+  r->labels = mc_alloc(n, sizeof *r->labels);
+  if (!r->labels) return mc_fail_memory(err, n * sizeof *r->labels, "labels");
+  for (size_t i = 0; i < n; i++) r->labels[i] = moeclip_dataset_label(r->dataset, MOECLIP_TRAIN, i);
+  MC_TRY(resume(r, err));
+  report->resumed = r->resume != NULL;
+  if (!r->resume) {
+    const char **classes = mc_alloc(n_classes, sizeof *classes);
+    mc_task task;
+    if (!classes) return mc_fail_memory(err, n_classes * sizeof *classes, "class names");
+    for (size_t i = 0; i < n_classes; i++) classes[i] = moeclip_dataset_class_name(r->dataset, i);
+    moeclip_code code = mc_task_init(&task, moeclip_dataset_name(r->dataset), classes, n_classes, o->templates,
+                                     o->n_templates, err);
+    free(classes);
+    MC_TRY(code);
+    task.iterations = o->iterations + 1;
+    MC_TRY(mc_learner_add_task(l, &task, err));
+    if (l->adapters) MC_TRY(open_task(l, err));
+    if (l->selector) {
+      mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
+      mc_image_source pictures = mc_dataset_source(&split);
+      double began = mc_now();
+      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, o, r->callbacks, report, err));
+      report->selector_seconds = mc_now() - began;
+    }
+  }
+  MC_TRY(train_weights(r, report, err));
+  report->task = l->n_tasks - 1;
+  report->threshold = l->selector ? mc_selector_threshold(l->selector, l->n_tasks - 1) : NAN;
+  mc_learner_drop_features(l); /* experts that were not frozen have changed, for every task that uses them */
+  return MOECLIP_OK;
+}
+
+moeclip_code moeclip_learner_learn(moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *options,
+                                   const moeclip_callbacks *callbacks, moeclip_learn_report *report, moeclip_error *err) {
+  moeclip_task_options defaults;
+  moeclip_learn_report own;
+  moeclip_tensors *before = NULL;
+  if (!options) {
+    moeclip_task_options_defaults(&defaults);
+    options = &defaults;
+  }
+  if (!report) report = &own;
+  *report = (moeclip_learn_report){.task = -1};
+  MC_TRY(check_options(l, dataset, options, err));
+  learning r = {.l = l, .dataset = dataset, .options = options, .callbacks = callbacks};
+  /* What the learner knows now, to go back to if this fails. */
+  moeclip_code code = moeclip_tensors_create(&before, err);
+  if (code == MOECLIP_OK) code = mc_state_store(l, before, err);
+  if (code == MOECLIP_OK) {
+    code = learn(&r, report, err);
+    if (code != MOECLIP_OK) {
+      moeclip_error second;
+      if (mc_state_replace(l, before, &second) != MOECLIP_OK && err) {
+        code = mc_fail(err, second.code, "%.400s; and then the learner could not be put back: %.400s", err->message,
+                       second.message);
+      }
+    }
+  }
+  moeclip_tensors_destroy(before);
+  moeclip_tensors_destroy(r.resume);
+  free(r.labels);
+  free(r.run_key);
+  return code;
+}

@@ -1,0 +1,79 @@
+/*
+ * learn/: the learner: tasks, their state file, learning, classifying, evaluating. The highest folder of the library:
+ * includes all others; only cli/ (through the public headers) is above it.
+ */
+#ifndef MC_LEARN_LEARNER_H
+#define MC_LEARN_LEARNER_H
+
+#include "model/model.h"
+#include "moeclip/learner.h"
+#include "select/selector.h"
+
+typedef struct mc_task {
+  char *name;
+  char **classes, **templates;
+  size_t n_classes, n_templates;
+  int64_t iterations;
+} mc_task;
+
+struct moeclip_learner {
+  moeclip_model *model;
+  moeclip_learner_options options; /* alexnet points to own memory */
+  mc_adapters *adapters;           /* mixture of experts; NULL when fine-tuning */
+  mc_clip *tuned;                  /* fine-tuning: the changed weights; else NULL */
+  mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL when fine-tuning */
+  mc_feature_extractor extractor;  /* what the selector looks at */
+  mc_task *tasks;
+  int n_tasks;
+  float **task_features;           /* [n_tasks]: [n_classes, embed] of the task's own classes and templates; made when first
+                                      needed, or NULL */
+};
+
+/* "a photo of a {}." */
+extern const char *const mc_default_template[1];
+
+/* The clip that encodes for this learner: the fine-tuned one, or the model's own. */
+mc_clip *mc_learner_clip(const moeclip_learner *l);
+
+/* --- tasks ------------------------------------------------------------------------------------------------------------ */
+
+/* A copy of names and templates (n_templates 0: the default one). */
+moeclip_code mc_task_init(mc_task *t, const char *name, const char *const *classes, size_t n_classes,
+                          const char *const *templates, size_t n_templates, moeclip_error *err);
+void mc_task_clear(mc_task *t);
+/* Appends a task, which the learner then owns (also when this fails). */
+moeclip_code mc_learner_add_task(moeclip_learner *l, mc_task *t, moeclip_error *err);
+/* Forgets features that were computed with weights that have changed. */
+void mc_learner_drop_features(moeclip_learner *l);
+
+/* --- state file (docs/STATE.md) ------------------------------------------------------------------------------------------ */
+
+/* Everything the learner knows, into a collection: for the state file, and for checkpoints. */
+moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_error *err);
+/* The other way round, into a learner that knows nothing yet. */
+moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err);
+/* The same into a learner that knows something already, which it forgets. On failure it knows what it knew. */
+moeclip_code mc_state_replace(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err);
+/* The options that a state was made with. */
+moeclip_code mc_state_options(const moeclip_tensors *in, moeclip_learner_options *out, moeclip_error *err);
+
+/* --- features ----------------------------------------------------------------------------------------------------------- */
+
+/* Class features as section 4 of the method says: of each class all templates, normalised, averaged, normalised.
+ * task: whose router (MOECLIP_TASK_NONE: the untouched CLIP). out [n_classes, embed]. */
+moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
+                               const char *const *classes, size_t n_classes, float *out, moeclip_error *err);
+
+/* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. */
+moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,
+                                 moeclip_error *err);
+
+/* The selector's choice for n pictures: pixels uint8 [n, 3, s, s] with s = the extractor's image_size. tasks [n]; scores [n]
+ * (may be NULL): smallest error over its threshold. */
+moeclip_code mc_route(moeclip_learner *l, const uint8_t *pixels, int64_t n, moeclip_selection selection, int32_t *tasks,
+                      double *scores, moeclip_error *err);
+
+/* Features that the selector sees, of n pictures: out [n, extractor.dim]. */
+moeclip_code mc_selector_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err);
+
+#endif

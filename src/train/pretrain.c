@@ -1,0 +1,253 @@
+/* moeclip_pretrain: all CLIP weights from (picture, caption) pairs. */
+#include "moeclip/pretrain.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "data/loader.h"
+#include "data/pairs.h"
+#include "model/model.h"
+#include "train/optimizer.h"
+#include "train/step.h"
+#include "train/watch.h"
+
+void moeclip_pretrain_options_defaults(moeclip_pretrain_options *o) {
+  *o = (moeclip_pretrain_options){
+      .sizes = {.image_size = 64, .patch = 8, .visual_layers = 6, .visual_width = 256, .visual_hidden = 1024,
+                .context = 32, .vocabulary = 16384, .text_layers = 4, .text_width = 128, .text_hidden = 512,
+                .embed = 128, .activation = MOECLIP_ACTIVATION_QUICK_GELU},
+      .dtype = MOECLIP_F32,
+      .epochs = 30,
+      .batch = 256,
+      .learning_rate = 1e-3,
+      .weight_decay = 0.1,
+      .warmup = 200,
+      .scale_min = 0.6,
+      .clip_norm = 1.0,
+      .checkpoint_seconds = 60,
+  };
+}
+
+typedef struct pretraining {
+  const moeclip_pretrain_options *options;
+  char *checkpoint;
+  mc_pairs *pairs;
+  mc_compute *cp;
+  mc_clip *clip;
+  moeclip_tokenizer *tokenizer;
+  mc_adamw *optimizer;
+  mc_loader *loader;
+  mc_arena arena;
+  float *images;
+  int32_t *texts;
+  int64_t step, n_steps, n_images;
+  double tail_loss;
+  int64_t tail_steps;
+} pretraining;
+
+/* What a run depends on: a checkpoint of another one is refused. */
+static char *run_key(const moeclip_pretrain_options *o, size_t n_pairs) {
+  const moeclip_model_sizes *s = &o->sizes;
+  return mc_format("%zu pairs, init %s, sizes %d %d %d %d %d %d %d %d %d %d %d, epochs %lld, batch %d, lr %.9g, decay %.9g, "
+                   "warmup %lld, scale %.9g, clip %.9g, seed %llu",
+                   n_pairs, o->init ? o->init : "none", s->image_size, s->patch, s->visual_layers, s->visual_width,
+                   s->visual_hidden, s->context, s->vocabulary, s->text_layers, s->text_width, s->text_hidden, s->embed,
+                   (long long)o->epochs, o->batch, o->learning_rate, o->weight_decay, (long long)o->warmup, o->scale_min,
+                   o->clip_norm, (unsigned long long)o->seed);
+}
+
+static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  (void)context;
+  (void)name;
+  return mc_param_unfreeze(p, err);
+}
+
+static moeclip_code restore(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  const moeclip_tensor *t = moeclip_tensors_find(context, name);
+  if (!t || (int64_t)moeclip_tensor_elements(t) != p->n) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "the checkpoint has no tensor %s of %lld numbers", name, (long long)p->n);
+  }
+  moeclip_tensor_to_f32(t, p->value);
+  return MOECLIP_OK;
+}
+
+static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
+  moeclip_tensors *t = NULL;
+  char number[32];
+  char *key = run_key(p->options, mc_pairs_count(p->pairs));
+  snprintf(number, sizeof number, "%lld", (long long)p->step);
+  moeclip_code code = key ? moeclip_tensors_create(&t, err) : mc_fail_memory(err, 256, "a checkpoint");
+  if (code == MOECLIP_OK) code = mc_clip_store(p->clip, MOECLIP_F32, t, err);
+  if (code == MOECLIP_OK) code = mc_adamw_store(p->optimizer, t, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "run", key, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "step", number, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_write_safetensors(t, p->checkpoint, err);
+  moeclip_tensors_destroy(t);
+  free(key);
+  return code;
+}
+
+static moeclip_code read_checkpoint(pretraining *p, moeclip_error *err) {
+  moeclip_tensors *t = NULL;
+  MC_TRY(moeclip_tensors_open(p->checkpoint, &t, err));
+  char *key = run_key(p->options, mc_pairs_count(p->pairs));
+  const char *run = moeclip_tensors_metadata(t, "run"), *step = moeclip_tensors_metadata(t, "step");
+  moeclip_code code = MOECLIP_OK;
+  if (!key || !run || !step || strcmp(run, key) != 0) {
+    code = mc_fail(err, MOECLIP_ERROR_MISMATCH, "belongs to a run with other options; remove it to start anew");
+  }
+  if (code == MOECLIP_OK) code = mc_clip_each(p->clip, restore, t, err);
+  if (code == MOECLIP_OK) code = mc_adamw_load(p->optimizer, t, err);
+  if (code == MOECLIP_OK) p->step = strtoll(step, NULL, 10);
+  moeclip_tensors_destroy(t);
+  free(key);
+  return code == MOECLIP_OK ? code : mc_fail_prefix(err, p->checkpoint);
+}
+
+static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bool *resumed, moeclip_error *err) {
+  const moeclip_pretrain_options *o = p->options;
+  if (!o->pairs || !o->out) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "pre-training needs pairs and a file to write");
+  if (o->batch < 2 || o->epochs < 1 || !(o->learning_rate > 0) || !(o->scale_min > 0 && o->scale_min <= 1)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "batch %d (at least 2), epochs %lld (at least 1), learning rate %g (above 0), crop scale %g (above 0, at "
+                   "most 1)", o->batch, (long long)o->epochs, o->learning_rate, o->scale_min);
+  }
+  MC_TRY(mc_pairs_open(o->pairs, &p->pairs, err));
+  MC_TRY(mc_compute_create(o->n_threads, &p->cp, err));
+  if (o->init) {
+    moeclip_model *model;
+    MC_TRY(moeclip_model_load(o->init, NULL, &model, err));
+    moeclip_code code = mc_model_copy_clip(model, &p->clip, err);
+    moeclip_model_destroy(model);
+    MC_TRY(code);
+  } else {
+    const moeclip_model_sizes *s = &o->sizes;
+    mc_clip_sizes sizes = {s->image_size, s->patch, s->visual_layers, s->visual_width, s->visual_hidden, s->context,
+                           s->vocabulary, s->text_layers, s->text_width, s->text_hidden, s->embed,
+                           s->activation == MOECLIP_ACTIVATION_GELU ? MC_GELU : MC_QUICK_GELU};
+    MC_TRY(mc_clip_create(&sizes, o->seed, &p->clip, err));
+  }
+  MC_TRY(moeclip_tokenizer_create(p->clip->sizes.vocabulary, &p->tokenizer, err));
+  MC_TRY(mc_clip_each(p->clip, unfreeze, NULL, err));
+  mc_adamw_options adamw = {0.9f, 0.98f, 1e-6f, (float)o->weight_decay, true};
+  MC_TRY(mc_adamw_create(&adamw, &p->optimizer, err));
+  MC_TRY(mc_clip_each(p->clip, mc_adamw_add, p->optimizer, err));
+  p->checkpoint = o->checkpoint ? mc_strdup(o->checkpoint) : mc_format("%s.part", o->out);
+  if (!p->checkpoint) return mc_fail_memory(err, strlen(o->out), "a file name");
+  *resumed = access(p->checkpoint, F_OK) == 0;
+  if (*resumed) MC_TRY(read_checkpoint(p, err));
+  int size = p->clip->sizes.image_size;
+  mc_loader_options loader = {.image_size = size, .batch = o->batch, .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(p->cp),
+                              .shuffle = true, .augment = true, .crop_scale_min = (float)o->scale_min, .repeat = true,
+                              .seed = o->seed, .first_batch = (uint64_t)p->step};
+  mc_image_source source = mc_pairs_source(p->pairs);
+  MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &p->loader, err));
+  p->n_steps = o->epochs * (int64_t)mc_loader_batches(p->loader);
+  p->images = mc_aligned_alloc((size_t)o->batch * 3 * (size_t)size * (size_t)size, sizeof *p->images);
+  p->texts = mc_alloc((size_t)o->batch * (size_t)p->clip->sizes.context, sizeof *p->texts);
+  if (!p->images || !p->texts) return mc_fail_memory(err, (size_t)o->batch * 3 * (size_t)size * (size_t)size * 4, "a batch");
+  return MOECLIP_OK;
+}
+
+/* Each time a picture comes round, one of its captions is drawn. */
+static moeclip_code caption_rows(pretraining *p, const mc_batch *batch, moeclip_error *err) {
+  int context = p->clip->sizes.context;
+  for (int i = 0; i < batch->n; i++) {
+    mc_philox g;
+    mc_philox_init(&g, mc_seed_of(p->options->seed, batch->number), MC_STREAM_SHUFFLE, (uint64_t)i + 1);
+    uint32_t which = mc_philox_below(&g, (uint32_t)mc_pairs_captions(p->pairs, batch->index[i]));
+    MC_TRY(moeclip_tokenizer_row(p->tokenizer, mc_pairs_caption(p->pairs, batch->index[i], which),
+                                 p->texts + i * context, context, NULL, err));
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code run_steps(pretraining *p, const moeclip_callbacks *callbacks, mc_watch *watch, moeclip_error *err) {
+  const moeclip_pretrain_options *o = p->options;
+  int size = p->clip->sizes.image_size;
+  mc_step_options step_options = {.kept_bytes = o->kept_bytes};
+  mc_watch_begin(watch, callbacks, "train", "pretrain", p->n_steps, o->checkpoint_seconds);
+  watch->progress.loss = NAN;
+  while (p->step < p->n_steps) {
+    mc_batch batch;
+    bool end, stop;
+    double loss = NAN, lr = mc_cosine_lr(o->learning_rate, o->warmup, p->n_steps, p->step);
+    MC_TRY(mc_loader_next(p->loader, &batch, &end, err));
+    if (batch.n >= 2) {
+      MC_TRY(caption_rows(p, &batch, err));
+      mc_normalize_pixels(p->cp, batch.pixels, batch.n, size, p->images);
+      moeclip_code code = mc_contrastive_step(p->cp, p->clip, &step_options, p->images, p->texts, batch.n, &loss,
+                                              &p->arena, err);
+      if (code == MOECLIP_OK) code = mc_adamw_check(p->optimizer, err);
+      if (code == MOECLIP_ERROR_NUMERIC) {
+        char where[96];
+        snprintf(where, sizeof where, "step %lld, learning rate %g", (long long)p->step, lr);
+        return mc_fail_prefix(err, where);
+      }
+      MC_TRY(code);
+      if (o->clip_norm > 0) mc_adamw_clip(p->optimizer, p->cp, o->clip_norm);
+      mc_adamw_step(p->optimizer, p->cp, lr);
+      /* As CLIP's authors do: the logits are never scaled by more than 100. */
+      float *scale = p->clip->logit_scale.value;
+      if (*scale > 4.6051702f) *scale = 4.6051702f;
+    }
+    p->step++;
+    p->n_images += batch.n;
+    if (isfinite(loss) && p->step > p->n_steps - p->n_steps / 10 - 1) {
+      p->tail_loss += loss;
+      p->tail_steps++;
+    }
+    watch->progress.step = p->step;
+    watch->progress.images = p->n_images;
+    watch->progress.loss = loss;
+    watch->progress.learning_rate = lr;
+    watch->progress.waited_seconds = mc_loader_waited(p->loader);
+    mc_watch_step(watch, &stop);
+    if (mc_watch_checkpoint_due(watch) || (stop && p->step < p->n_steps)) MC_TRY(write_checkpoint(p, err));
+    if (stop && p->step < p->n_steps) return mc_watch_cancelled(watch, err);
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code write_model(pretraining *p, moeclip_error *err) {
+  moeclip_tensors *t = NULL;
+  MC_TRY(moeclip_tensors_create(&t, err));
+  moeclip_code code = mc_clip_store(p->clip, p->options->dtype, t, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "format", "pt", err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_write_safetensors(t, p->options->out, err);
+  moeclip_tensors_destroy(t);
+  if (code == MOECLIP_OK) unlink(p->checkpoint);
+  return code;
+}
+
+moeclip_code moeclip_pretrain(const moeclip_pretrain_options *options, const moeclip_callbacks *callbacks,
+                              moeclip_learn_report *report, moeclip_error *err) {
+  pretraining p = {.options = options};
+  mc_watch watch = {0};
+  bool resumed = false;
+  moeclip_code code = start(&p, callbacks, &resumed, err);
+  if (code == MOECLIP_OK) code = run_steps(&p, callbacks, &watch, err);
+  if (code == MOECLIP_OK) code = write_model(&p, err);
+  if (code == MOECLIP_OK && report) {
+    *report = (moeclip_learn_report){.task = -1, .iterations = p.step, .images = p.n_images, .resumed = resumed,
+                                     .broken = (int64_t)mc_loader_broken(p.loader),
+                                     .trainable = mc_adamw_trainable(p.optimizer),
+                                     .final_loss = p.tail_steps ? p.tail_loss / (double)p.tail_steps : NAN,
+                                     .seconds = mc_now() - watch.began, .waited_seconds = mc_loader_waited(p.loader)};
+  }
+  mc_loader_destroy(p.loader);
+  mc_adamw_destroy(p.optimizer);
+  mc_clip_destroy(p.clip);
+  moeclip_tokenizer_destroy(p.tokenizer);
+  mc_pairs_destroy(p.pairs);
+  mc_compute_destroy(p.cp);
+  mc_arena_clear(&p.arena);
+  mc_aligned_free(p.images);
+  free(p.texts);
+  free(p.checkpoint);
+  return code;
+}

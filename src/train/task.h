@@ -1,0 +1,37 @@
+/* Training the parameters of one task: batches -> steps, with checkpoints in between. */
+#ifndef MC_TRAIN_TASK_H
+#define MC_TRAIN_TASK_H
+
+#include "data/loader.h"
+#include "model/model.h"
+#include "train/optimizer.h"
+#include "train/watch.h"
+
+typedef struct mc_task_training {
+  moeclip_model *model;                /* compute, arena, tokenizer */
+  mc_clip *clip;                       /* whose towers are used: the model's, or the copy being fine-tuned */
+  mc_adapters *adapters;               /* NULL: all of clip's parameters are trained */
+  int task, top_k;
+  const char *name;                    /* for messages */
+  const char *const *classes;
+  size_t n_classes;
+  const char *template;
+  const moeclip_task_options *options;
+  uint64_t seed;
+  mc_image_source pictures;
+  const int32_t *labels;               /* [pictures.count] */
+  const moeclip_callbacks *callbacks;
+  /* Writes a checkpoint: the caller stores everything it needs to stand here again after `step` steps. */
+  moeclip_code (*checkpoint)(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err);
+  void *context;
+  const moeclip_tensors *resume;       /* a checkpoint's tensors, for the optimizer's moments; NULL: from the start */
+  int64_t first_step;                  /* of the resumed run */
+} mc_task_training;
+
+/* Trains whatever is unfrozen in adapters (or clip). Fills iterations, images, broken, trainable, losses and times. */
+moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *report, moeclip_error *err);
+
+/* The warm-up that the options mean: their own, or 100 steps, at most a fifth of the run. */
+int64_t mc_task_warmup(const moeclip_task_options *o);
+
+#endif
