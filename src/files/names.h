@@ -21,8 +21,9 @@ const char *mc_naming_name(mc_naming naming);
  * Makes a collection of the same weights in OpenAI's names. Data is borrowed from in, which must outlive *out, except
  * where the layout changes: Hugging Face's q, k, v [d, d] become in_proj [3d, d], its projections [embed, width] become
  * [width, embed]. position_ids is left out; adapters, routers, buffers (mean, std, attn_mask, input_resolution ...) and
- * whatever else is there pass through. *found may be NULL. FORMAT, naming a missing tensor, when the naming is none of these or
- * a tower is incomplete; UNSUPPORTED for an image tower that is no plain vision transformer.
+ * whatever else is there pass through. *found may be NULL. FORMAT, naming a missing tensor, when the naming is none of
+ * these or a tower is incomplete; UNSUPPORTED for an image tower that is no plain vision transformer.
+ * Messages do not name the file.
  */
 moeclip_code mc_names_normalise(const moeclip_tensors *in, moeclip_tensors **out, mc_naming *found, moeclip_error *err);
 

@@ -172,6 +172,11 @@ static moeclip_code push_decimal(machine *m, bool is_long) {
   }
   if (is_long && line.n > 0 && line.bytes[line.n - 1] == 'L') line.n--;
   if (parse_decimal(line, &v)) return push_int(m, MC_VALUE_INT, v);
+  for (size_t i = 0; i < line.n; i++) {
+    bool sign = i == 0 && line.n > 1 && (line.bytes[0] == '-' || line.bytes[0] == '+');
+    if (!sign && (line.bytes[i] < '0' || line.bytes[i] > '9')) return mc_pickle_bad(m, "a wrong number");
+  }
+  if (line.n == 0) return mc_pickle_bad(m, "a wrong number");
   return push_text(m, MC_VALUE_LONG, line);
 }
 

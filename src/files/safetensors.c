@@ -90,9 +90,10 @@ static moeclip_code take_string(parser *p, char **out, size_t *n_out) {
   size_t n = 0, room = (size_t)(close - p->at); /* no escape is shorter than what it stands for */
   char *s = mc_alloc(room + 1, 1);
   if (!s) return mc_fail_memory(p->err, room, "a name");
-  while (p->at < close) {
+  size_t used = 1;
+  while (used > 0 && p->at < close) {
     uint8_t c = *p->at++;
-    size_t used = 1;
+    used = 1;
     if (c == '\\') {
       used = take_escape(p, s + n);
     } else if (c < 0x20) {
@@ -100,10 +101,9 @@ static moeclip_code take_string(parser *p, char **out, size_t *n_out) {
     } else {
       s[n] = (char)c;
     }
-    if (used == 0) break;
     n += used;
   }
-  if (p->at != close || !mc_is_text(s, n)) {
+  if (used == 0 || p->at != close || !mc_is_text(s, n)) {
     free(s);
     return bad(p, "a string is not valid UTF-8 or holds a wrong escape or a control character");
   }
