@@ -295,6 +295,7 @@ static moeclip_code persistent(machine *m, mc_value *id) {
   mc_value *v = NULL;
   MC_TRY(mc_pickle_new(m, MC_VALUE_PERSISTENT, &v));
   v->id = id;
+  MC_TRY(mc_pickle_append(m, m->pickle->references, v));
   return push(m, v);
 }
 
@@ -450,7 +451,7 @@ moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out,
   *out = (mc_pickle){0};
   size_t n = n_bytes < MC_PICKLE_MAX_BYTES ? n_bytes : MC_PICKLE_MAX_BYTES;
   machine m = {.begin = data, .at = data, .end = data + n, .pickle = out, .err = err};
-  moeclip_code code = MOECLIP_OK;
+  moeclip_code code = mc_pickle_new(&m, MC_VALUE_LIST, &out->references);
   bool stopped = false;
   while (code == MOECLIP_OK && !stopped) {
     if (m.at == m.end) {

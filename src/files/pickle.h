@@ -49,6 +49,7 @@ struct mc_value {
 
 typedef struct mc_pickle {
   const mc_value *root;
+  mc_value *references; /* a LIST of every PERSISTENT value, also of those that the tree does not hold */
   size_t n_used;   /* bytes read, to and with STOP */
   size_t n_values; /* values made: the measure of what a walk may cost */
   struct mc_pickle_chunk *chunks;

@@ -67,40 +67,19 @@ static storage *find(const legacy *l, mc_text key) {
   return l->n_storages ? bsearch(&wanted, l->storages, l->n_storages, sizeof wanted, by_key) : NULL;
 }
 
-/* Calls add(l, id) for every storage that a tensor of the tree names. Trees may share values, so the steps are limited
- * as in mc_torch_collect; depth too. */
-static moeclip_code gather(legacy *l, const mc_value *v, int depth, size_t *n_steps, size_t *cap, moeclip_error *err) {
-  if (!v) return MOECLIP_OK;
-  if (depth > 128) return bad(err, "it is nested too deep");
-  if ((*n_steps)-- == 0) {
-    *n_steps = 0;
-    return bad(err, "the same values are held again and again");
+/* Every storage that the object's pickle names. */
+static moeclip_code gather(legacy *l, const mc_value *references, moeclip_error *err) {
+  uint32_t n = references->list.n;
+  l->storages = mc_alloc(n, sizeof *l->storages);
+  if (!l->storages) return mc_fail_memory(err, n * sizeof *l->storages, "the list of storages");
+  for (uint32_t i = 0; i < n; i++) {
+    const mc_value *v = references->list.items[i];
+    mc_storage_id id;
+    if (v->id->kind != MC_VALUE_TUPLE || v->id->list.n < 5) continue; /* ('module', ...): a class's source code */
+    MC_TRY(mc_torch_storage_id(v, &id, err));
+    size_t element = id.typed ? moeclip_dtype_size(id.dtype) : 1;
+    l->storages[l->n_storages++] = (storage){.key = id.key, .element = element};
   }
-  switch (v->kind) {
-    case MC_VALUE_TUPLE:
-    case MC_VALUE_LIST:
-    case MC_VALUE_DICT:
-      for (uint32_t i = 0; i < v->list.n; i++) MC_TRY(gather(l, v->list.items[i], depth + 1, n_steps, cap, err));
-      return MOECLIP_OK;
-    case MC_VALUE_OBJECT:
-      MC_TRY(gather(l, v->object.arguments, depth + 1, n_steps, cap, err));
-      MC_TRY(gather(l, v->object.state, depth + 1, n_steps, cap, err));
-      return gather(l, v->object.contents, depth + 1, n_steps, cap, err);
-    case MC_VALUE_PERSISTENT: break;
-    default: return MOECLIP_OK;
-  }
-  mc_storage_id id;
-  if (v->id->kind != MC_VALUE_TUPLE || v->id->list.n < 5) return MOECLIP_OK; /* ('module', ...): source code */
-  MC_TRY(mc_torch_storage_id(v, &id, err));
-  if (l->n_storages == *cap) {
-    size_t more = *cap ? 2 * *cap : 64;
-    storage *p = mc_realloc(l->storages, more, sizeof *p);
-    if (!p) return mc_fail_memory(err, more * sizeof *p, "the list of storages");
-    l->storages = p;
-    *cap = more;
-  }
-  l->storages[l->n_storages++] =
-      (storage){.key = id.key, .element = id.typed ? moeclip_dtype_size(id.dtype) : 1};
   return MOECLIP_OK;
 }
 
@@ -149,13 +128,11 @@ moeclip_code mc_torch_legacy_read(const uint8_t *data, size_t n_bytes, moeclip_t
   legacy l = {.at = data, .n_left = n_bytes};
   mc_pickle object = {0}, keys = {0};
   mc_torch_storages storages = {&l, find_storage, mc_torch_copy_budget(n_bytes)};
-  size_t cap = 0, n_steps;
   t->container = MOECLIP_TORCH_LEGACY;
   MC_TRY(read_preamble(&l, err));
   moeclip_code code = next_pickle(&l, &object, err);
   if (code == MOECLIP_OK) code = next_pickle(&l, &keys, err);
-  n_steps = 4096 + 8 * object.n_values;
-  if (code == MOECLIP_OK) code = gather(&l, object.root, 0, &n_steps, &cap, err);
+  if (code == MOECLIP_OK) code = gather(&l, object.references, err);
   if (code == MOECLIP_OK) code = unite(&l, err);
   if (code == MOECLIP_OK) code = place(&l, keys.root, err);
   if (code == MOECLIP_OK) code = mc_torch_collect(&object, false, &storages, t, err);

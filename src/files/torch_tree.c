@@ -17,6 +17,15 @@ typedef struct walk {
 
 static moeclip_code visit(walk *w, const mc_value *v, int depth);
 
+/* Pays for looking at n values: whatever is shared in the tree, the walk stays in proportion to the pickle. */
+static moeclip_code spend(walk *w, size_t n) {
+  if (n > w->n_steps) {
+    return mc_fail(w->err, MOECLIP_ERROR_FORMAT, "damaged checkpoint: the same values are held again and again");
+  }
+  w->n_steps -= n;
+  return MOECLIP_OK;
+}
+
 /* Visits v under the name so far plus ".part". */
 static moeclip_code visit_part(walk *w, const char *part, size_t n, const mc_value *v, int depth) {
   size_t before = w->n_name, dot = before > 0;
@@ -41,6 +50,7 @@ static moeclip_code visit_number(walk *w, int64_t i, const mc_value *v, int dept
 }
 
 static moeclip_code visit_dict(walk *w, const mc_value *v, int depth) {
+  MC_TRY(spend(w, v->list.n / 2));
   for (uint32_t i = 0; i + 1 < v->list.n; i += 2) {
     const mc_value *key = v->list.items[i], *value = v->list.items[i + 1];
     if (key->kind == MC_VALUE_TEXT) {
@@ -57,6 +67,7 @@ static moeclip_code visit_dict(walk *w, const mc_value *v, int depth) {
 static moeclip_code visit_object(walk *w, const mc_value *v, int depth) {
   const mc_value *state = v->object.state;
   if (state && state->kind == MC_VALUE_TUPLE && state->list.n > 0) state = state->list.items[0]; /* (dict, slots) */
+  if (state && state->kind == MC_VALUE_DICT) MC_TRY(spend(w, state->list.n)); /* for the two searches */
   if (mc_dict_get(state, "_parameters") && mc_dict_get(state, "_modules")) {
     static const char *const parts[] = {"_parameters", "_buffers", "_modules"};
     for (int i = 0; i < 3; i++) {
@@ -73,10 +84,7 @@ static moeclip_code visit(walk *w, const mc_value *v, int depth) {
   if (depth > MAX_DEPTH) {
     return mc_fail(w->err, MOECLIP_ERROR_FORMAT, "damaged checkpoint: nested more than %d deep", MAX_DEPTH);
   }
-  if (w->n_steps-- == 0) {
-    w->n_steps = 0;
-    return mc_fail(w->err, MOECLIP_ERROR_FORMAT, "damaged checkpoint: the same values are held again and again");
-  }
+  MC_TRY(spend(w, 1));
   if (mc_torch_is_tensor(v)) {
     return mc_torch_put(v, w->n_name ? w->name : "tensor", w->storages, w->t, w->err);
   }

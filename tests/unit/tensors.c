@@ -223,7 +223,7 @@ static void test_safetensors_damage(void) {
 
 /* Two collections of the same tensors added in opposite orders. */
 static moeclip_tensors *some_tensors(int reverse) {
-  static const char *const names[] = {"a \"quoted\"\\\t\x01", "b", "gr\xc3\xb6\xc3\x9f" "e", "empty", "scalar"};
+  static const char *const names[] = {"a \"quoted\"\\\t\x01", "b", "m\xc3\xb6\xc3\x9fig", "empty", "scalar"};
   static const moeclip_dtype dtypes[] = {MOECLIP_U8, MOECLIP_F64, MOECLIP_F16, MOECLIP_F32, MOECLIP_I64};
   static const int64_t shapes[][2] = {{3, 1}, {2, 2}, {5, 1}, {0, 7}, {1, 1}};
   static const uint64_t data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
