@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "check.h"
-#include "files/collection.h"
+#include "files/bytes.h"
 #include "files/pickle.h"
 
 #define DATA MOECLIP_TEST_DATA "/files/"
@@ -201,6 +201,16 @@ static void test_trees(void) {
   text[n++] = '.';
   CHECK(open_pickle(text, n, &err) == MOECLIP_ERROR_FORMAT);
   CHECK_MSG(strstr(err.message, "again and again") != NULL, "%s", err.message);
+  /* 2000 objects that share one state of 2000 entries. */
+  mc_bytes b = {0};
+  mc_bytes_text(&b, "}p0\n(");
+  for (int i = 0; i < 2000; i++) mc_bytes_text(&b, "NN");
+  mc_bytes_text(&b, "u0](");
+  for (int i = 0; i < 2000; i++) mc_bytes_text(&b, "cx\ny\n)\x81g0\nb");
+  mc_bytes_text(&b, "e.");
+  CHECK(open_pickle((const char *)b.data, b.n, &err) == MOECLIP_ERROR_FORMAT);
+  CHECK_MSG(strstr(err.message, "again and again") != NULL, "%s", err.message);
+  free(b.data);
   /* 200 lists, one in the other. */
   memset(text, ']', 200);
   memset(text + 200, 'a', 199);
