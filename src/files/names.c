@@ -48,8 +48,9 @@ static const char *const needed[] = {
     "visual.ln_pre.bias", "visual.ln_post.weight", "visual.ln_post.bias", "visual.proj", "token_embedding.weight",
     "positional_embedding", "ln_final.weight", "ln_final.bias", "text_projection", "logit_scale"};
 static const char *const needed_in_block[] = {
-    "ln_1.weight", "ln_1.bias", "attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight", "attn.out_proj.bias",
-    "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight", "mlp.c_proj.bias"};
+    "ln_1.weight", "ln_1.bias", "attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight",
+    "attn.out_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight",
+    "mlp.c_proj.bias"};
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -76,7 +77,8 @@ static moeclip_code borrow(moeclip_tensors *out, const char *name, const moeclip
 }
 
 /* [a, b] -> [b, a] */
-static moeclip_code put_transposed(moeclip_tensors *out, const char *name, const moeclip_tensor *t, moeclip_error *err) {
+static moeclip_code put_transposed(moeclip_tensors *out, const char *name, const moeclip_tensor *t,
+                                   moeclip_error *err) {
   if (t->rank != 2) return mc_fail(err, MOECLIP_ERROR_FORMAT, "tensor %s: must have 2 dimensions", t->name);
   size_t size = moeclip_dtype_size(t->dtype), a = (size_t)t->shape[0], b = (size_t)t->shape[1];
   int64_t shape[2] = {t->shape[1], t->shape[0]};
@@ -103,7 +105,9 @@ static moeclip_code put_in_proj(const moeclip_tensors *in, moeclip_tensors *out,
     if (!part[i]) return mc_fail(err, MOECLIP_ERROR_FORMAT, "tensor %s is missing", other);
     bool same = part[i]->dtype == q->dtype && part[i]->rank == q->rank &&
                 memcmp(part[i]->shape, q->shape, (size_t)q->rank * sizeof *q->shape) == 0;
-    if (!same) return mc_fail(err, MOECLIP_ERROR_FORMAT, "tensor %s: its shape or type is not that of %s", other, q->name);
+    if (!same) {
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "tensor %s: its shape or type is not that of %s", other, q->name);
+    }
   }
   int64_t shape[MOECLIP_MAX_RANK];
   memcpy(shape, q->shape, sizeof shape);
@@ -210,7 +214,8 @@ static moeclip_code recognise(const moeclip_tensors *in, mc_naming *naming, moec
   return MOECLIP_OK;
 }
 
-moeclip_code mc_names_normalise(const moeclip_tensors *in, moeclip_tensors **out, mc_naming *found, moeclip_error *err) {
+moeclip_code mc_names_normalise(const moeclip_tensors *in, moeclip_tensors **out, mc_naming *found,
+                                moeclip_error *err) {
   mc_naming naming = MC_NAMES_OPENAI;
   moeclip_tensors *t = NULL;
   *out = NULL;

@@ -8,7 +8,7 @@
 #include "files/collection.h"
 #include "files/pickle_machine.h"
 
-/* --- input ---------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------------------------- */
 
 static moeclip_code take(machine *m, uint64_t n, const uint8_t **out) {
   if (n > (size_t)(m->end - m->at)) return mc_pickle_bad(m, "it ends too early");
@@ -50,7 +50,7 @@ static bool parse_decimal(mc_text t, int64_t *out) {
   return true;
 }
 
-/* --- stack, marks, memo --------------------------------------------------------------------------------------------- */
+/* --- stack, marks, memo ------------------------------------------------------------------------------------------ */
 
 /* Each entry costs the file at least a byte, so the file's size bounds all three. */
 static moeclip_code grow(machine *m, void **items, size_t n, size_t *cap, size_t size) {
@@ -120,7 +120,7 @@ static moeclip_code memo_get(machine *m, uint64_t i) {
   return push(m, m->memo[i]);
 }
 
-/* --- values --------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------ */
 
 static moeclip_code push_kind(machine *m, mc_value_kind kind) {
   mc_value *v = NULL;
@@ -248,7 +248,7 @@ static moeclip_code extend(machine *m, mc_value_kind kind, size_t n_last) {
   return MOECLIP_OK;
 }
 
-/* --- calls ---------------------------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------------------------- */
 
 static moeclip_code push_call(machine *m, mc_value *callable, mc_value *arguments) {
   mc_value *v = NULL;

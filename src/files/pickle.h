@@ -55,7 +55,8 @@ typedef struct mc_pickle {
   struct mc_pickle_chunk *chunks;
 } mc_pickle;
 
-/* Reads one pickle at the beginning of data, which must outlive the result. At most MC_PICKLE_MAX_BYTES are looked at. */
+/* Reads one pickle at the beginning of data, which must outlive the result; looks at no more than MC_PICKLE_MAX_BYTES.
+ * Release with mc_pickle_clear, which a failed read has done already. */
 #define MC_PICKLE_MAX_BYTES ((size_t)32 << 20)
 moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out, moeclip_error *err);
 void mc_pickle_clear(mc_pickle *p);

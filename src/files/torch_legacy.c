@@ -106,7 +106,9 @@ static moeclip_code place(legacy *l, const mc_value *keys, moeclip_error *err) {
     storage *s = key->kind == MC_VALUE_TEXT ? find(l, key->text) : NULL;
     if (!s || s->data) return bad(err, "a storage is listed that no tensor uses, or twice");
     uint64_t n = l->n_left >= 8 ? mc_u64(l->at) : 0;
-    if (l->n_left < 8 || n > (l->n_left - 8) / s->element) return bad(err, "a storage does not lie in the file (cut short?)");
+    if (l->n_left < 8 || n > (l->n_left - 8) / s->element) {
+      return bad(err, "a storage does not lie in the file (cut short?)");
+    }
     s->data = l->at + 8;
     s->n_bytes = (size_t)n * s->element;
     l->at += 8 + s->n_bytes;

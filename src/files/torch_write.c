@@ -21,7 +21,7 @@ static const char *const storage_names[] = {
     [MOECLIP_I16] = "ShortStorage", [MOECLIP_I8] = "CharStorage", [MOECLIP_U8] = "ByteStorage",
     [MOECLIP_BOOL] = "BoolStorage"};
 
-/* --- the pickle ----------------------------------------------------------------------------------------------------- */
+/* --- the pickle -------------------------------------------------------------------------------------------------- */
 
 static void put_text(mc_bytes *b, const char *text) {
   mc_bytes_u8(b, 'X');
@@ -87,7 +87,7 @@ static void put_pickle(mc_bytes *b, const moeclip_tensors *t) {
   mc_bytes_text(b, "us.");
 }
 
-/* --- the archive ---------------------------------------------------------------------------------------------------- */
+/* --- the archive ------------------------------------------------------------------------------------------------- */
 
 typedef struct zip_writer {
   mc_writer *file;

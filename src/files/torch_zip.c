@@ -25,7 +25,9 @@ static const mc_zip_entry *find_entry(const archive *a, const char *folder, cons
   return mc_zip_find(&a->zip, path, a->n_root + n_folder + n_name);
 }
 
-static const mc_zip_entry *find_plain(const archive *a, const char *name) { return find_entry(a, "", name, strlen(name)); }
+static const mc_zip_entry *find_plain(const archive *a, const char *name) {
+  return find_entry(a, "", name, strlen(name));
+}
 
 static moeclip_code find_storage(void *context, mc_text key, uint64_t n_bytes, moeclip_tensors *t, const uint8_t **data,
                                  moeclip_error *err) {
@@ -43,7 +45,7 @@ static moeclip_code find_storage(void *context, mc_text key, uint64_t n_bytes, m
     return MOECLIP_OK;
   }
   if (e->method != 0 && e->size != n_bytes) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "compressed entry data/%.*s has %llu bytes where %llu are expected", shown,
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "compressed entry data/%.*s has %llu bytes, not the expected %llu", shown,
                    key.bytes, (unsigned long long)e->size, (unsigned long long)n_bytes);
   }
   void *owned;

@@ -184,7 +184,9 @@ static moeclip_code inflate_all(const uint8_t *from, uint64_t n_from, uint8_t *t
     done += made;
   }
   inflateEnd(&s);
-  if (status != Z_STREAM_END || done != n_to) return bad(err, "a compressed entry is damaged or not of its declared size");
+  if (status != Z_STREAM_END || done != n_to) {
+    return bad(err, "a compressed entry is damaged or not of its declared size");
+  }
   if (crc32_z(0, to, n_to) != crc) return bad(err, "a compressed entry's checksum is wrong");
   return MOECLIP_OK;
 }

@@ -31,7 +31,8 @@ static moeclip_tensors *open_one(golden *g, const char *path) {
 static void compare(golden *g, const char *item, const moeclip_tensors *a, const moeclip_tensors *b) {
   if (!a || !b) return;
   size_t n = count_different(a, b);
-  golden_exact(g, item, n == 0 && moeclip_tensors_count(a) > 0, "%zu of %zu tensors differ", n, moeclip_tensors_count(a));
+  size_t count = moeclip_tensors_count(a);
+  golden_exact(g, item, n == 0 && count > 0, "%zu of %zu tensors differ", n, count);
 }
 
 typedef moeclip_code write_function(const moeclip_tensors *t, const char *path, moeclip_error *err);

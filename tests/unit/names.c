@@ -15,7 +15,8 @@ static void add(moeclip_tensors *t, const char *name, int rank, int64_t a, int64
   REQUIRE_OK(moeclip_tensors_add(t, name, MOECLIP_F32, rank, shape, values, 1, &err), err);
 }
 
-static void add_to(moeclip_tensors *t, const char *prefix, const char *name, int rank, int64_t a, int64_t b, float first) {
+static void add_to(moeclip_tensors *t, const char *prefix, const char *name, int rank, int64_t a, int64_t b,
+                   float first) {
   char *whole = mc_format("%s%s", prefix, name);
   add(t, whole, rank, a, b, first);
   free(whole);

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "files/bytes.h"
 #include "files/pickle.h"
+#include "moeclip/tensors.h"
 
 #define DATA MOECLIP_TEST_DATA "/files/"
 
@@ -36,7 +37,8 @@ static void test_pytorch(void) {
       {"list.pth", "expected_list", MOECLIP_TORCH_ZIP},   {"module.pth", "expected_list", MOECLIP_TORCH_ZIP},
       {"script.pt", "expected_list", MOECLIP_TORCHSCRIPT}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    char *path = mc_format("%s%s", DATA, cases[i].file), *other = mc_format("%s%s.safetensors", DATA, cases[i].expected);
+    char *path = mc_format("%s%s", DATA, cases[i].file);
+    char *other = mc_format("%s%s.safetensors", DATA, cases[i].expected);
     moeclip_tensors *t = open_ok(path), *expected = open_ok(other);
     CHECK(moeclip_tensors_container(t) == cases[i].container);
     check_same(cases[i].file, t, expected);
@@ -153,8 +155,8 @@ static void test_pickle(void) {
   CHECK(list->kind == MC_VALUE_LIST && list->list.items[0]->integer == 5 && list->list.items[1]->kind == MC_VALUE_BOOL);
   mc_pickle_clear(&p);
   /* Protocol 4: frame, memoized text, a class by two texts, long numbers. */
-  REQUIRE_OK(UNPICKLE("\x80\4\x95\0\0\0\0\0\0\0\0]\x94(\x8c\6module\x94\x8c\4Name\x93\x8a\2\xff\xff\x8a\1\x80\x8a\0h\1N\x88"
-                      "e.", &p, &err), err);
+  REQUIRE_OK(UNPICKLE("\x80\4\x95\0\0\0\0\0\0\0\0]\x94(\x8c\6module\x94\x8c\4Name\x93"
+                      "\x8a\2\xff\xff\x8a\1\x80\x8a\0h\1N\x88" "e.", &p, &err), err);
   CHECK(p.root->list.n == 7 && mc_is_global(p.root->list.items[0], "module", "Name"));
   CHECK(p.root->list.items[1]->integer == -1 && p.root->list.items[2]->integer == -128);
   CHECK(p.root->list.items[3]->integer == 0 && mc_text_is(p.root->list.items[4]->text, "module"));
@@ -162,10 +164,14 @@ static void test_pickle(void) {
 
   static const struct { const char *text; size_t n; } wrong[] = {
 #define WRONG(text) {text, sizeof(text) - 1}
-      WRONG(""), WRONG("."), WRONG("N"), WRONG("(."), WRONG("R."), WRONG("NNR."), WRONG("a."), WRONG("]a."), WRONG("}Ns."),
-      WRONG("(Nd."), WRONG("t."), WRONG("h\1."), WRONG("j\xff\xff\xff\xff."), WRONG("Nr\xff\xff\xff\xff."), WRONG("X\4\0\0\0ab."),
-      WRONG("\x8d\xff\xff\xff\xff\xff\xff\xff\xff."), WRONG("\x8b\xff\xff\xff\xff."), WRONG("cos\nsystem"), WRONG("I12."),
-      WRONG("Ix\n."), WRONG("S'\n."), WRONG("\x80\6N."), WRONG("\xff."), WRONG("N\x85(s."), WRONG("(o."), WRONG("NN\x93.")};
+      WRONG(""), WRONG("."), WRONG("N"), WRONG("(."), WRONG("R."), WRONG("NNR."), WRONG("a."), WRONG("]a."),
+      WRONG("}Ns."),
+      WRONG("(Nd."), WRONG("t."), WRONG("h\1."), WRONG("j\xff\xff\xff\xff."), WRONG("Nr\xff\xff\xff\xff."),
+      WRONG("X\4\0\0\0ab."),
+      WRONG("\x8d\xff\xff\xff\xff\xff\xff\xff\xff."), WRONG("\x8b\xff\xff\xff\xff."), WRONG("cos\nsystem"),
+      WRONG("I12."),
+      WRONG("Ix\n."), WRONG("S'\n."), WRONG("\x80\6N."), WRONG("\xff."), WRONG("N\x85(s."), WRONG("(o."),
+      WRONG("NN\x93.")};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
     moeclip_code code = unpickle(wrong[i].text, wrong[i].n, &p, &err);
     CHECK_MSG(code == MOECLIP_ERROR_FORMAT && strstr(err.message, "pickle"), "wrong pickle %zu is read", i);

@@ -2,6 +2,7 @@
 """Makes the fixtures beside it and the seeds in tests/fuzz/seeds. Needs PyTorch (made with 2.13); the tests do not.
 
 expected.safetensors holds the tensors of every checkpoint here; the checkpoints are PyTorch's own writing of them.
+The old format holds memory addresses: legacy.pth differs from run to run.
 """
 import json
 import os
@@ -23,7 +24,8 @@ def write_safetensors(path, tensors, metadata=None):
         header["__metadata__"] = metadata
     for name, t in tensors.items():
         raw = t.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() else b""
-        header[name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        header[name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape),
+                        "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()  # ASCII: names outside it become \u escapes
     with open(path, "wb") as f:
@@ -40,7 +42,8 @@ def main():
     torch.manual_seed(1)
     base = torch.randn(6, 8)
     tensors = OrderedDict(
-        f32=torch.randn(3, 4), f16=torch.randn(5).half(), bf16=torch.randn(2, 3).bfloat16(), f64=torch.randn(4).double(),
+        f32=torch.randn(3, 4), f16=torch.randn(5).half(), bf16=torch.randn(2, 3).bfloat16(),
+        f64=torch.randn(4).double(),
         i64=torch.arange(7) - 3, i32=torch.arange(5, dtype=torch.int32), i16=torch.arange(5, dtype=torch.int16) - 2,
         i8=torch.arange(5, dtype=torch.int8) - 2, u8=torch.arange(250, 256).to(torch.uint8),
         flags=torch.tensor([True, False, True]), scalar=torch.tensor(2.5), empty=torch.zeros(0, 3),
