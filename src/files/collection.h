@@ -1,0 +1,65 @@
+/*
+ * files/: containers of named tensors (safetensors, PyTorch zip and pickle files, TorchScript) and the names that
+ * CLIP's weights go by. Includes base/ and moeclip/tensors.h; model/ and what stands above it may include names.h.
+ *
+ * This header: what the readers share, the collection behind moeclip_tensors.
+ */
+#ifndef MC_FILES_COLLECTION_H
+#define MC_FILES_COLLECTION_H
+
+#include <stdbool.h>
+
+#include "base/file.h"
+#include "moeclip/tensors.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "moeclip reads tensors in place, which are little-endian in every container"
+#endif
+
+/* What a hostile file may make us keep, whatever its size. */
+#define MC_MAX_TENSORS 262144
+#define MC_MAX_NAME 512
+
+struct moeclip_tensors {
+  moeclip_container container;
+  mc_mapping mapping;    /* of the opened file; empty otherwise */
+  moeclip_tensor *items; /* names are owned */
+  size_t n_items, cap_items;
+  size_t *slots; /* hash table: 1 + index into items, 0 when free; n_slots is a power of two */
+  size_t n_slots;
+  void **owned; /* data that the collection frees */
+  size_t n_owned, cap_owned;
+  char **metadata; /* key, value, key, value ... */
+  size_t n_metadata; /* pairs */
+};
+
+/* Elements and bytes of a shape; false when rank or a size is out of range or the product does not fit. */
+bool mc_tensor_size(moeclip_dtype dtype, int rank, const int64_t *shape, size_t *elements, size_t *n_bytes);
+
+/* True when s[0..n) is UTF-8 without 0. */
+bool mc_is_text(const char *s, size_t n);
+
+/* Appends a tensor whose data is borrowed. name need not end in 0. blame: the code for what is wrong with the name or
+ * the shape (FORMAT for a file, ARGUMENT for a caller). */
+moeclip_code mc_tensors_put(moeclip_tensors *t, const char *name, size_t n_name, moeclip_dtype dtype, int rank,
+                            const int64_t *shape, const void *data, moeclip_code blame, moeclip_error *err);
+
+/* Hands p (from mc_aligned_alloc or malloc) to the collection; frees it when that fails. */
+moeclip_code mc_tensors_own(moeclip_tensors *t, void *p, moeclip_error *err);
+
+/* Takes prefix off every name, if every name has it and more than it. */
+moeclip_code mc_tensors_strip_prefix(moeclip_tensors *t, const char *prefix, moeclip_error *err);
+
+/* The readers: fill the empty collection t from data, which outlives it. Messages do not name the file. */
+moeclip_code mc_safetensors_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
+moeclip_code mc_torch_zip_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
+moeclip_code mc_torch_legacy_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
+/* True when data begins as torch.save wrote files before version 1.6. */
+bool mc_is_torch_legacy(const uint8_t *data, size_t n_bytes);
+
+/* Little-endian numbers at any address. */
+static inline uint16_t mc_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static inline uint32_t mc_u32(const uint8_t *p) { return mc_u16(p) | (uint32_t)mc_u16(p + 2) << 16; }
+static inline uint64_t mc_u64(const uint8_t *p) { return mc_u32(p) | (uint64_t)mc_u32(p + 4) << 32; }
+
+#endif
