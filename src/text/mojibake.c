@@ -61,11 +61,11 @@ static size_t sequence_at(const int32_t *in, size_t n, int32_t *cp) {
 typedef struct run {
   size_t n_sequences;
   bool unusual;      /* some continuation is an unusual character */
-  bool long_unusual; /* that, in a sequence of 3 bytes; or any sequence of 4 */
+  bool long_unusual; /* that, in a sequence of 3 or 4 bytes */
 } run;
 
 /* Whether the run in[from..to) is mojibake:
- * - a sequence of 4 bytes, or of 3 with an unusual character in it;
+ * - a sequence of 3 or 4 bytes with an unusual character in it;
  * - two sequences or more, one with an unusual character;
  * - a single one that starts with A-circumflex or A-tilde (U+0080 to U+00FF misread), unless it is a capital word's last
  *   letter with punctuation after it; in a text that is not misread as a whole it must also touch a small letter;
@@ -103,7 +103,7 @@ void mc_undo_mojibake(const int32_t *in, size_t n, mc_codepoints *out) {
       for (size_t k = 1; k < length; k++) unusual |= is_unusual(in[to + k]);
       r.n_sequences++;
       r.unusual |= unusual;
-      r.long_unusual |= length == 4 || (length == 3 && unusual);
+      r.long_unusual |= length >= 3 && unusual;
       mc_codepoints_push(out, cp);
       to += length;
     }

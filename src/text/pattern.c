@@ -15,6 +15,7 @@ static kind kind_of(int32_t cp) {
     if (cp >= '0' && cp <= '9') return NUMBER;
     return mc_is_space(cp) ? SPACE : OTHER;
   }
+  if (cp == 0x345) return SPACE; /* a mark whose capital is a letter: with case ignored it is neither, and drops out */
   switch (utf8proc_category(cp)) {
     case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO:
