@@ -1,0 +1,101 @@
+/*
+ * select/: which task does a picture belong to? (method.md section 4: DDAS) Includes base/, compute/, model/ and their
+ * public headers; learn/ includes it.
+ *
+ * Pictures -> features in (0, 1) (mc_extract) -> one small autoencoder per task; the task whose autoencoder makes the
+ * features again with the smallest error wins, if that error is not above the task's threshold. Number 0 stands for "no
+ * task": it is trained on a reference set, and a picture that it wins goes to the untouched CLIP.
+ */
+#ifndef MC_SELECT_SELECTOR_H
+#define MC_SELECT_SELECTOR_H
+
+#include "base/arena.h"
+#include "model/model.h"
+
+/* --- features --------------------------------------------------------------------------------------------------------- */
+
+typedef struct mc_alexnet mc_alexnet;
+
+/* torchvision's AlexNet weights (features.0,3,6,8,10.weight|bias; any container of moeclip/tensors.h). */
+moeclip_code mc_alexnet_load(const char *path, mc_alexnet **out, moeclip_error *err);
+void mc_alexnet_destroy(mc_alexnet *a);
+/* images [n, 3, 224, 224] CLIP-normalised -> out [n, 256*13*13]: the fifth convolution before its ReLU, through a sigmoid. */
+enum { MC_ALEXNET_SIZE = 224, MC_ALEXNET_DIM = 256 * 13 * 13 };
+moeclip_code mc_alexnet_features(mc_compute *cp, const mc_alexnet *a, const float *images, int64_t n, float *out,
+                                 mc_arena *arena, moeclip_error *err);
+
+/* What the selector looks at: AlexNet's features, or the frozen image tower's tokens after block `layer`. */
+typedef struct mc_feature_extractor {
+  mc_alexnet *alexnet; /* owned; NULL: tokens */
+  mc_clip *clip;       /* not owned: the untouched CLIP */
+  int layer;
+  int image_size;      /* side of the pictures that mc_extract takes */
+  int64_t dim;         /* numbers a picture */
+} mc_feature_extractor;
+
+/* alexnet: path or NULL. layer -1: chosen by depth. */
+moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, const char *alexnet, mc_clip *clip, int layer,
+                                       moeclip_error *err);
+void mc_feature_extractor_clear(mc_feature_extractor *x);
+/* pixels uint8 [n, 3, image_size, image_size] before normalisation -> out [n, dim], each in (0, 1). */
+moeclip_code mc_extract(mc_compute *cp, const mc_feature_extractor *x, const uint8_t *pixels, int64_t n, float *out,
+                        mc_arena *arena, moeclip_error *err);
+
+/* --- autoencoders ------------------------------------------------------------------------------------------------------- */
+
+/* Linear dim -> hidden, ReLU, linear hidden -> dim, sigmoid. */
+typedef struct mc_autoencoder {
+  int64_t dim, hidden;
+  mc_param encoder_weight, encoder_bias; /* [hidden, dim], [hidden] */
+  mc_param decoder_weight, decoder_bias; /* [dim, hidden], [dim] */
+} mc_autoencoder;
+
+/* Fresh weights as PyTorch starts linear layers, drawn from (seed, number). */
+moeclip_code mc_autoencoder_create(mc_autoencoder *a, int64_t dim, int64_t hidden, uint64_t seed, uint64_t number,
+                                   moeclip_error *err);
+void mc_autoencoder_clear(mc_autoencoder *a);
+/* Mean squared error of making x [n, dim] again, per picture: errors [n]. */
+moeclip_code mc_autoencoder_errors(mc_compute *cp, const mc_autoencoder *a, const float *x, int64_t n, float *errors,
+                                   mc_arena *arena, moeclip_error *err);
+
+/* Adam as PyTorch's: L2 weight decay is added to the gradient. One step on features x [n, dim]; *loss: mean over all. */
+typedef struct mc_autoencoder_trainer mc_autoencoder_trainer;
+moeclip_code mc_autoencoder_trainer_create(mc_autoencoder *a, float weight_decay, mc_autoencoder_trainer **out,
+                                           moeclip_error *err);
+void mc_autoencoder_trainer_destroy(mc_autoencoder_trainer *t);
+moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, double lr,
+                                 double *loss, mc_arena *arena, moeclip_error *err);
+
+/* --- the selector -------------------------------------------------------------------------------------------------------- */
+
+typedef struct mc_selector mc_selector;
+
+moeclip_code mc_selector_create(int64_t dim, int64_t hidden, mc_selector **out, moeclip_error *err);
+void mc_selector_destroy(mc_selector *s);
+int mc_selector_tasks(const mc_selector *s);
+bool mc_selector_has_reference(const mc_selector *s); /* number 0 was trained */
+/* Takes over *a (also on failure). task: -1 for the reference set's, else mc_selector_tasks(s). */
+moeclip_code mc_selector_add(mc_selector *s, int task, mc_autoencoder *a, double threshold, moeclip_error *err);
+double mc_selector_threshold(const mc_selector *s, int task);
+void mc_selector_set_threshold(mc_selector *s, int task, double threshold);
+const mc_autoencoder *mc_selector_autoencoder(const mc_selector *s, int task); /* task -1: number 0, NULL when there is none */
+
+/* Features of held-out reference pictures, kept to calibrate later tasks' thresholds: n [0, 65536] pictures of dim bytes
+ * (value * 255, rounded). Copied. */
+moeclip_code mc_selector_keep_reference(mc_selector *s, const uint8_t *features, int64_t n, moeclip_error *err);
+int64_t mc_selector_reference(const mc_selector *s, const uint8_t **features);
+
+/* features [n, dim] -> tasks [n] (-1: no task), scores [n] (may be NULL): the smallest error of a task over that task's
+ * threshold (with no task yet: infinity). errors [n, 1 + tasks] (may be NULL): of number 0 (NaN when there is none) and of
+ * each task. whole_batch: the published code's way: one choice for all n, by the mean error. */
+moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, bool whole_batch,
+                                int32_t *tasks, double *scores, float *errors, mc_arena *arena, moeclip_error *err);
+
+/* Autoencoders under "selector.{i}.encoder.0.weight" ... as published (i = 0: reference, i = t + 1: task t), thresholds as
+ * "selector.thresholds" [tasks] float64, kept reference features as "selector.reference". */
+moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err);
+/* dim and hidden are those the collection must agree with. */
+moeclip_code mc_selector_load(const moeclip_tensors *in, int64_t dim, int64_t hidden, int n_tasks, mc_selector **out,
+                              moeclip_error *err);
+
+#endif
