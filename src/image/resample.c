@@ -14,11 +14,9 @@
 
 #define PRECISION 22
 #define HALF (1 << (PRECISION - 1))
-/* Bytes that one step of either pass computes. */
-#define LANES 16
-
-typedef int32_t wide __attribute__((vector_size(LANES * 4)));
-typedef uint8_t narrow __attribute__((vector_size(LANES)));
+/* Rows that the horizontal pass handles side by side, and the values whose sums are formed together. */
+#define LANES 32
+#define BLOCK (8 * LANES)
 
 /* One axis: output i of the part is the sum of k[i][j] * input[first[i] + j], j < count[i]. */
 typedef struct axis {
@@ -80,45 +78,38 @@ static moeclip_code axis_init(axis *a, int n_in, int n_out, int from, int n, moe
   return ok ? MOECLIP_OK : mc_fail_memory(err, n_k * sizeof *a->k, "a resize");
 }
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-/* Through pointers: vectors as arguments or results would have another ABI on every target. */
-ALWAYS_INLINE void multiply_add(wide *sum, const uint8_t *p, int32_t k) {
-  narrow v;
-  memcpy(&v, p, sizeof v);
-  *sum += __builtin_convertvector(v, wide) * k;
-}
-
-ALWAYS_INLINE void round_and_clip(const wide *sum, uint8_t *out) {
-  wide v = *sum >> PRECISION;
-  v &= ~(v >> 31);                  /* negative: 0 */
-  v |= (wide)(v > 255);             /* above: all bits set */
-  narrow bytes = __builtin_convertvector(v & 255, narrow);
-  memcpy(out, &bytes, sizeof bytes);
-}
-
-/* LANES rows at once. columns: [inputs, 3, LANES], from the axis's begin on; out: [outputs, 3, LANES]. */
-VECTORISED static void resample_columns(const axis *a, const uint8_t *columns, uint8_t *out) {
-  for (int i = 0; i < a->n; i++) {
-    const int32_t *k = a->k + (size_t)i * a->stride;
-    const uint8_t *p = columns + (size_t)(a->first[i] - a->begin) * 3 * LANES;
-    wide sum[3] = {{0}, {0}, {0}};
-    for (int c = 0; c < 3; c++) sum[c] += HALF;
-    for (int j = 0; j < a->count[i]; j++, p += 3 * LANES) {
-      for (int c = 0; c < 3; c++) multiply_add(&sum[c], p + c * LANES, k[j]);
+/* out[i] = the sum of k[j] * p[j * stride + i] over j < count, back from fixed point, for i < n (a multiple of LANES).
+ * Plain loops over a block that stays in the first cache: compilers vectorise them for every target. */
+VECTORISED static void weighted_sum(const uint8_t *restrict p, size_t stride, const int32_t *restrict k, int count,
+                                    size_t n, uint8_t *restrict out) {
+  int32_t sum[BLOCK];
+  for (size_t at = 0; at < n; at += BLOCK) {
+    size_t n_block = n - at < BLOCK ? n - at : BLOCK;
+    n_block -= n_block % LANES; /* nothing, but compilers cannot know */
+    for (size_t i = 0; i < n_block; i++) sum[i] = HALF;
+    int j = 0;
+    for (; j + 4 <= count; j += 4) {
+      const uint8_t *p0 = p + (size_t)j * stride + at, *p1 = p0 + stride, *p2 = p1 + stride, *p3 = p2 + stride;
+      int32_t k0 = k[j], k1 = k[j + 1], k2 = k[j + 2], k3 = k[j + 3];
+      for (size_t i = 0; i < n_block; i++) sum[i] += k0 * p0[i] + k1 * p1[i] + k2 * p2[i] + k3 * p3[i];
     }
-    for (int c = 0; c < 3; c++, out += LANES) round_and_clip(&sum[c], out);
+    for (; j < count; j++) {
+      const uint8_t *p0 = p + (size_t)j * stride + at;
+      int32_t k0 = k[j];
+      for (size_t i = 0; i < n_block; i++) sum[i] += k0 * p0[i];
+    }
+    for (size_t i = 0; i < n_block; i++) {
+      int32_t v = sum[i] >> PRECISION;
+      out[at + i] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+    }
   }
 }
 
-/* One row of the result: n bytes (a multiple of LANES), rows `stride` bytes apart. */
-VECTORISED static void resample_row(const uint8_t *rows, size_t stride, const int32_t *k, int count, size_t n,
-                                    uint8_t *out) {
-  for (size_t x = 0; x < n; x += LANES) {
-    wide sum = {0};
-    sum += HALF;
-    for (int j = 0; j < count; j++) multiply_add(&sum, rows + (size_t)j * stride + x, k[j]);
-    round_and_clip(&sum, out + x);
+/* LANES rows at once. columns: [inputs, 3, LANES], from the axis's begin on; out: [outputs, 3, LANES]. */
+static void resample_columns(const axis *a, const uint8_t *columns, uint8_t *out) {
+  for (size_t i = 0; i < (size_t)a->n; i++) {
+    weighted_sum(columns + (size_t)(a->first[i] - a->begin) * 3 * LANES, 3 * LANES, a->k + i * a->stride, a->count[i],
+                 3 * LANES, out + i * 3 * LANES);
   }
 }
 
@@ -156,7 +147,17 @@ static moeclip_code workspace_init(workspace *w, const axis *x, const axis *y, m
 
 /* n rows (at most LANES) of n_columns pixels to columns. */
 static void transpose(const uint8_t *source, size_t row, int n, size_t n_columns, uint8_t *restrict columns) {
-  for (int r = 0; r < n; r++) {
+  /* Eight rows at a time, so that a column's bytes are stored as one word. */
+  int r = 0;
+  for (; r + 8 <= n; r += 8) {
+    const uint8_t *p = source + (size_t)r * row;
+    for (size_t i = 0; i < n_columns * 3; i++, p++) {
+      uint8_t eight[8];
+      for (size_t j = 0; j < 8; j++) eight[j] = p[j * row];
+      memcpy(columns + i * LANES + r, eight, 8);
+    }
+  }
+  for (; r < n; r++) {
     const uint8_t *p = source + (size_t)r * row;
     for (size_t i = 0; i < n_columns * 3; i++) columns[i * LANES + (size_t)r] = p[i];
   }
@@ -183,7 +184,7 @@ static void run_passes(const mc_resample *r, const axis *x, const axis *y, const
   }
   size_t width = (size_t)x->n, height = (size_t)y->n;
   for (size_t i = 0; i < height; i++) {
-    resample_row(w->rows + (size_t)(y->first[i] - y->begin) * w->stride, w->stride, y->k + i * y->stride, y->count[i],
+    weighted_sum(w->rows + (size_t)(y->first[i] - y->begin) * w->stride, w->stride, y->k + i * y->stride, y->count[i],
                  w->stride, w->row);
     if (r->planar) {
       for (size_t c = 0; c < 3; c++) memcpy(out + (c * height + i) * width, w->row + c * width, width);
