@@ -118,6 +118,8 @@ MOECLIP_API moeclip_code moeclip_learner_learn_reference(moeclip_learner *learne
                                                          const moeclip_callbacks *callbacks, moeclip_learn_report *report,
                                                          moeclip_error *err);
 
+MOECLIP_API int moeclip_learner_has_reference(const moeclip_learner *learner);
+
 /* Tasks learned so far. */
 typedef struct moeclip_task_info {
   const char *name;
@@ -125,8 +127,8 @@ typedef struct moeclip_task_info {
   const char *const *classes;
   size_t n_templates;
   const char *const *templates;
-  int64_t iterations;
-  double threshold;
+  int64_t iterations, images; /* steps it was trained for; pictures in its train split */
+  double threshold;           /* of its selector; NaN when fine-tuning */
 } moeclip_task_info;
 MOECLIP_API int moeclip_learner_tasks(const moeclip_learner *learner);
 MOECLIP_API moeclip_code moeclip_learner_task(const moeclip_learner *learner, int task, moeclip_task_info *out,

@@ -60,6 +60,25 @@ moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *
   return code;
 }
 
+moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, const float **out, moeclip_error *err) {
+  const mc_task *t = &l->tasks[task];
+  float **kept = &l->task_features[2 * task + untouched];
+  if (!*kept) {
+    size_t n = t->n_classes * (size_t)l->model->clip->sizes.embed;
+    float *made = mc_alloc(n, sizeof *made);
+    if (!made) return mc_fail_memory(err, n * sizeof *made, "class features");
+    moeclip_code code = mc_class_features(l, untouched ? MOECLIP_TASK_NONE : task, (const char *const *)t->templates,
+                                          t->n_templates, (const char *const *)t->classes, t->n_classes, made, err);
+    if (code != MOECLIP_OK) {
+      free(made);
+      return code;
+    }
+    *kept = made;
+  }
+  *out = *kept;
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,
                                  moeclip_error *err) {
   moeclip_model *m = l->model;

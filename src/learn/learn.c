@@ -1,5 +1,6 @@
 /* Learning one task: the selector's autoencoder, then the experts and the router, then freezing. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,15 +63,17 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
 static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
   learning *r = context;
   moeclip_tensors *t = NULL;
-  char *number = mc_format("%lld", (long long)step);
-  moeclip_code code = number ? moeclip_tensors_create(&t, err) : mc_fail_memory(err, 32, "a checkpoint");
+  char number[32], task[32];
+  snprintf(number, sizeof number, "%lld", (long long)step);
+  snprintf(task, sizeof task, "%d", r->l->n_tasks - 1);
+  moeclip_code code = moeclip_tensors_create(&t, err);
   if (code == MOECLIP_OK) code = mc_state_store(r->l, t, err);
   if (code == MOECLIP_OK) code = mc_adamw_store(optimizer, t, err);
   if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.run", r->run_key, err);
   if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.step", number, err);
-  if (code == MOECLIP_OK) code = moeclip_tensors_write_safetensors(t, r->options->checkpoint, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.task", task, err);
+  if (code == MOECLIP_OK) code = mc_state_write(t, r->options->checkpoint, err);
   moeclip_tensors_destroy(t);
-  free(number);
   return code;
 }
 
@@ -78,9 +81,16 @@ static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw
 static moeclip_code resume(learning *r, moeclip_error *err) {
   const char *path = r->options->checkpoint;
   if (!path || access(path, F_OK) != 0) return MOECLIP_OK;
-  MC_TRY(moeclip_tensors_open(path, &r->resume, err));
+  MC_TRY(mc_state_open(path, &r->resume, err));
   const char *run = moeclip_tensors_metadata(r->resume, "checkpoint.run");
   const char *step = moeclip_tensors_metadata(r->resume, "checkpoint.step");
+  const char *task = moeclip_tensors_metadata(r->resume, "checkpoint.task");
+  if (task && strtol(task, NULL, 10) < r->l->n_tasks) {
+    /* Left behind by a task that was finished and saved since. */
+    moeclip_tensors_destroy(r->resume);
+    r->resume = NULL;
+    return MOECLIP_OK;
+  }
   if (!run || !step || strcmp(run, r->run_key) != 0) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "%s: this checkpoint belongs to another run (other data or options); remove it to start anew", path);
@@ -159,6 +169,7 @@ static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_err
     free(classes);
     MC_TRY(code);
     task.iterations = o->iterations + 1;
+    task.images = (int64_t)n;
     MC_TRY(mc_learner_add_task(l, &task, err));
     if (l->adapters) MC_TRY(open_task(l, err));
     if (l->selector) {

@@ -71,23 +71,44 @@ void mc_task_clear(mc_task *t) {
 moeclip_code mc_learner_add_task(moeclip_learner *l, mc_task *t, moeclip_error *err) {
   mc_task *tasks = mc_realloc(l->tasks, (size_t)l->n_tasks + 1, sizeof *tasks);
   if (tasks) l->tasks = tasks;
-  float **features = mc_realloc(l->task_features, (size_t)l->n_tasks + 1, sizeof *features);
+  float **features = mc_realloc(l->task_features, 2 * ((size_t)l->n_tasks + 1), sizeof *features);
   if (features) l->task_features = features;
   if (!tasks || !features) {
     mc_task_clear(t);
     return mc_fail_memory(err, sizeof *tasks, "a task");
   }
   tasks[l->n_tasks] = *t;
-  features[l->n_tasks++] = NULL;
+  features[2 * l->n_tasks] = features[2 * l->n_tasks + 1] = NULL;
+  l->n_tasks++;
   *t = (mc_task){0};
   return MOECLIP_OK;
 }
 
 void mc_learner_drop_features(moeclip_learner *l) {
-  for (int t = 0; t < l->n_tasks; t++) {
-    free(l->task_features[t]);
-    l->task_features[t] = NULL;
+  for (int i = 0; i < 2 * l->n_tasks; i++) {
+    free(l->task_features[i]);
+    l->task_features[i] = NULL;
   }
+}
+
+void mc_learner_empty(moeclip_learner *l) {
+  l->adapters = NULL;
+  l->tuned = NULL;
+  l->selector = NULL;
+  l->tasks = NULL;
+  l->n_tasks = 0;
+  l->task_features = NULL;
+}
+
+void mc_learner_clear_knowledge(moeclip_learner *l) {
+  mc_learner_drop_features(l);
+  for (int t = 0; t < l->n_tasks; t++) mc_task_clear(&l->tasks[t]);
+  free(l->tasks);
+  free(l->task_features);
+  mc_adapters_destroy(l->adapters);
+  mc_clip_destroy(l->tuned);
+  mc_selector_destroy(l->selector);
+  mc_learner_empty(l);
 }
 
 int moeclip_learner_tasks(const moeclip_learner *l) { return l->n_tasks; }
@@ -99,7 +120,7 @@ moeclip_code moeclip_learner_task(const moeclip_learner *l, int task, moeclip_ta
   const mc_task *t = &l->tasks[task];
   *out = (moeclip_task_info){.name = t->name, .n_classes = t->n_classes, .classes = (const char *const *)t->classes,
                              .n_templates = t->n_templates, .templates = (const char *const *)t->templates,
-                             .iterations = t->iterations,
+                             .iterations = t->iterations, .images = t->images,
                              .threshold = l->selector ? mc_selector_threshold(l->selector, task) : NAN};
   return MOECLIP_OK;
 }

@@ -13,7 +13,7 @@ typedef struct mc_task {
   char *name;
   char **classes, **templates;
   size_t n_classes, n_templates;
-  int64_t iterations;
+  int64_t iterations, images; /* steps it was trained for, pictures in its train split */
 } mc_task;
 
 struct moeclip_learner {
@@ -23,11 +23,15 @@ struct moeclip_learner {
   mc_clip *tuned;                  /* fine-tuning: the changed weights; else NULL */
   mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL when fine-tuning */
   mc_feature_extractor extractor;  /* what the selector looks at */
+  char alexnet_hash[65];           /* SHA-256 of the AlexNet file, or empty */
   mc_task *tasks;
   int n_tasks;
-  float **task_features;           /* [n_tasks]: [n_classes, embed] of the task's own classes and templates; made when first
-                                      needed, or NULL */
+  float **task_features;           /* [2 * n_tasks]: [n_classes, embed] of task t's own classes and templates: 2t through the
+                                      task's routers, 2t + 1 by the untouched CLIP; made when first needed, or NULL */
 };
+
+/* What an expert's output is multiplied with (method.md section 2). */
+#define MC_EXPERT_SCALE 0.1f
 
 /* "a photo of a {}." */
 extern const char *const mc_default_template[1];
@@ -43,6 +47,9 @@ moeclip_code mc_task_init(mc_task *t, const char *name, const char *const *class
 void mc_task_clear(mc_task *t);
 /* Appends a task, which the learner then owns (also when this fails). */
 moeclip_code mc_learner_add_task(moeclip_learner *l, mc_task *t, moeclip_error *err);
+/* Makes a learner know nothing, without freeing (of a copy whose parts belong to another), or with. */
+void mc_learner_empty(moeclip_learner *l);
+void mc_learner_clear_knowledge(moeclip_learner *l);
 /* Forgets features that were computed with weights that have changed. */
 void mc_learner_drop_features(moeclip_learner *l);
 
@@ -54,8 +61,12 @@ moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_er
 moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err);
 /* The same into a learner that knows something already, which it forgets. On failure it knows what it knew. */
 moeclip_code mc_state_replace(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err);
-/* The options that a state was made with. */
-moeclip_code mc_state_options(const moeclip_tensors *in, moeclip_learner_options *out, moeclip_error *err);
+/* The options that a state was made with; alexnet_hash: empty when its selector looks at the model's own tokens. */
+moeclip_code mc_state_options(const moeclip_tensors *in, moeclip_learner_options *out, char alexnet_hash[65],
+                              moeclip_error *err);
+/* To a file with a checksum, and back: a damaged file is refused. */
+moeclip_code mc_state_write(moeclip_tensors *t, const char *path, moeclip_error *err);
+moeclip_code mc_state_open(const char *path, moeclip_tensors **out, moeclip_error *err);
 
 /* --- features ----------------------------------------------------------------------------------------------------------- */
 
@@ -63,6 +74,10 @@ moeclip_code mc_state_options(const moeclip_tensors *in, moeclip_learner_options
  * task: whose router (MOECLIP_TASK_NONE: the untouched CLIP). out [n_classes, embed]. */
 moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
                                const char *const *classes, size_t n_classes, float *out, moeclip_error *err);
+
+/* The same of a learned task's own classes, kept for the next time. untouched: by CLIP without adapters. *out [n_classes,
+ * embed] belongs to the learner until it learns again. */
+moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, const float **out, moeclip_error *err);
 
 /* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. */
 moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,

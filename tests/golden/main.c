@@ -75,6 +75,10 @@ int main(int argc, char **argv) {
   const char *from_environment = getenv("MOECLIP_GOLDEN");
   g.dir = argc > 1 ? argv[1] : from_environment ? from_environment : "../shared/golden";
   if (access(g.dir, R_OK) != 0) {
+    if (argc <= 1 && !from_environment) {
+      printf("skipped: there is no %s; set MOECLIP_GOLDEN to the fixtures' folder\n", g.dir);
+      return 77; /* ctest's sign for a skipped test */
+    }
     fprintf(stderr, "%s: no such folder; give the fixtures' folder as the argument or in MOECLIP_GOLDEN\n", g.dir);
     return 2;
   }

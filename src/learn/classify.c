@@ -1,0 +1,223 @@
+/* Pictures to labels: which task answers, and what it says. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "learn/learner.h"
+
+/* The candidates of one answer: runs of class features with their names. */
+typedef struct candidates {
+  size_t n;
+  const char **name;     /* [n] */
+  const float **feature; /* [n] of [embed] */
+  float *owned;          /* features that belong to this call, or NULL */
+} candidates;
+
+typedef struct classifying {
+  moeclip_learner *l;
+  const moeclip_classify_options *options;
+  candidates *of_route;  /* [n_tasks + 1]: of the untouched CLIP, then of each task; filled when first needed */
+} classifying;
+
+static void candidates_clear(candidates *c) {
+  free(c->name);
+  free(c->feature);
+  free(c->owned);
+}
+
+static moeclip_code candidates_size(candidates *c, size_t n, moeclip_error *err) {
+  c->name = mc_alloc(n, sizeof *c->name);
+  c->feature = mc_alloc(n, sizeof *c->feature);
+  if (!c->name || !c->feature) return mc_fail_memory(err, n * sizeof *c->name, "labels");
+  return MOECLIP_OK;
+}
+
+static moeclip_code add_classes(moeclip_learner *l, candidates *c, int task, bool untouched, moeclip_error *err) {
+  const float *features;
+  size_t embed = (size_t)l->model->clip->sizes.embed;
+  MC_TRY(mc_task_features(l, task, untouched, &features, err));
+  for (size_t i = 0; i < l->tasks[task].n_classes; i++) {
+    c->name[c->n] = l->tasks[task].classes[i];
+    c->feature[c->n++] = features + i * embed;
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code fill_candidates(classifying *r, int route, candidates *c, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const moeclip_classify_options *o = r->options;
+  if (o->labels) {
+    size_t embed = (size_t)l->model->clip->sizes.embed;
+    MC_TRY(candidates_size(c, o->n_labels, err));
+    c->owned = mc_alloc(o->n_labels * embed, sizeof *c->owned);
+    if (!c->owned) return mc_fail_memory(err, o->n_labels * embed * sizeof *c->owned, "labels");
+    MC_TRY(mc_class_features(l, route, o->templates, o->n_templates, o->labels, o->n_labels, c->owned, err));
+    for (; c->n < o->n_labels; c->n++) {
+      c->name[c->n] = o->labels[c->n];
+      c->feature[c->n] = c->owned + c->n * embed;
+    }
+    return MOECLIP_OK;
+  }
+  size_t n = 0;
+  for (int t = 0; t < l->n_tasks; t++) n += route < 0 || route == t ? l->tasks[t].n_classes : 0;
+  MC_TRY(candidates_size(c, n, err));
+  if (route >= 0) return add_classes(l, c, route, false, err);
+  for (int t = 0; t < l->n_tasks; t++) MC_TRY(add_classes(l, c, t, true, err));
+  return MOECLIP_OK;
+}
+
+typedef struct ranked {
+  float logit;
+  int label;
+} ranked;
+
+static int by_logit(const void *a, const void *b) {
+  const ranked *x = a, *y = b;
+  if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
+  return x->label - y->label;
+}
+
+static moeclip_code answer(classifying *r, const float *feature, int route, double score, moeclip_answer *out,
+                           moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  candidates *c = &r->of_route[route + 1];
+  if (!c->name) MC_TRY(fill_candidates(r, route, c, err));
+  int embed = l->model->clip->sizes.embed, n = (int)c->n, top = r->options->top < n ? r->options->top : n;
+  float scale = expf(mc_learner_clip(l)->logit_scale.value[0]);
+  ranked *all = mc_alloc((size_t)n, sizeof *all);
+  *out = (moeclip_answer){.task = route, .n_labels = top, .score = score, .label = mc_alloc((size_t)top, sizeof(int)),
+                          .name = mc_alloc((size_t)top, sizeof(char *)), .probability = mc_alloc((size_t)top, sizeof(float))};
+  moeclip_code code = MOECLIP_OK;
+  if (!all || !out->label || !out->name || !out->probability) {
+    code = mc_fail_memory(err, (size_t)n * sizeof *all, "an answer");
+  } else {
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+      double cosine = 0;
+      for (int k = 0; k < embed; k++) cosine += (double)feature[k] * c->feature[i][k];
+      all[i] = (ranked){scale * (float)cosine, i};
+    }
+    qsort(all, (size_t)n, sizeof *all, by_logit);
+    for (int i = 0; i < n; i++) sum += exp((double)all[i].logit - all[0].logit);
+    for (int i = 0; i < top; i++) {
+      out->label[i] = all[i].label;
+      out->name[i] = c->name[all[i].label];
+      out->probability[i] = (float)(exp((double)all[i].logit - all[0].logit) / sum);
+    }
+  }
+  free(all);
+  return code;
+}
+
+typedef struct preprocessing {
+  const moeclip_image *images;
+  int size;
+  uint8_t *pixels;
+  moeclip_code *codes; /* [n] */
+  moeclip_error *errors;
+} preprocessing;
+
+static void preprocess_range(void *context, int64_t begin, int64_t end) {
+  const preprocessing *p = context;
+  size_t each = 3 * (size_t)p->size * (size_t)p->size;
+  for (int64_t i = begin; i < end; i++) {
+    p->codes[i] = moeclip_image_preprocess(&p->images[i], p->size, p->pixels + (size_t)i * each, &p->errors[i]);
+  }
+}
+
+/* *pixels: fresh, [n, 3, size, size]. */
+static moeclip_code preprocess(moeclip_learner *l, const moeclip_image *images, int n, int size, uint8_t **pixels,
+                               moeclip_error *err) {
+  size_t each = 3 * (size_t)size * (size_t)size;
+  preprocessing p = {images, size, mc_alloc((size_t)n, each), mc_alloc((size_t)n, sizeof *p.codes),
+                     mc_alloc((size_t)n, sizeof *p.errors)};
+  moeclip_code code = MOECLIP_OK;
+  *pixels = p.pixels;
+  if (!p.pixels || !p.codes || !p.errors) {
+    code = mc_fail_memory(err, (size_t)n * each, "pictures");
+  } else {
+    mc_parallel_for(l->model->compute, n, 1, preprocess_range, &p);
+    for (int i = 0; code == MOECLIP_OK && i < n; i++) {
+      code = p.codes[i];
+      if (code != MOECLIP_OK && err) *err = p.errors[i];
+    }
+  }
+  free(p.codes);
+  free(p.errors);
+  return code;
+}
+
+static moeclip_code route(classifying *r, const moeclip_image *images, int n, const uint8_t *pixels, int32_t *tasks,
+                          double *scores, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  uint8_t *own = NULL;
+  for (int i = 0; i < n; i++) {
+    tasks[i] = r->options->task == MOECLIP_TASK_AUTO ? MOECLIP_TASK_NONE : r->options->task;
+    scores[i] = NAN;
+  }
+  if (r->options->task != MOECLIP_TASK_AUTO || !l->selector || l->n_tasks == 0) return MOECLIP_OK;
+  moeclip_code code = MOECLIP_OK;
+  if (l->extractor.image_size != l->model->clip->sizes.image_size) {
+    code = preprocess(l, images, n, l->extractor.image_size, &own, err);
+    pixels = own;
+  }
+  if (code == MOECLIP_OK) code = mc_route(l, pixels, n, r->options->selection, tasks, scores, err);
+  free(own);
+  return code;
+}
+
+static moeclip_code check(const moeclip_learner *l, const moeclip_classify_options *o, moeclip_error *err) {
+  if (o->top < 1) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%d labels asked for: at least 1", o->top);
+  if (o->task < MOECLIP_TASK_AUTO || o->task >= l->n_tasks) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %d: %d were learned, numbered from 0", o->task, l->n_tasks);
+  }
+  if (!o->labels && l->n_tasks == 0) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "nothing was learned yet, so the labels to choose from must be given");
+  }
+  if (o->labels && o->n_labels == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the list of labels is empty");
+  return MOECLIP_OK;
+}
+
+moeclip_code moeclip_learner_classify(moeclip_learner *l, const moeclip_image *images, int n,
+                                      const moeclip_classify_options *options, moeclip_answer *answers, moeclip_error *err) {
+  moeclip_classify_options defaults;
+  if (!options) {
+    moeclip_classify_options_defaults(&defaults);
+    options = &defaults;
+  }
+  for (int i = 0; i < n; i++) answers[i] = (moeclip_answer){.task = MOECLIP_TASK_NONE};
+  MC_TRY(check(l, options, err));
+  if (n <= 0) return MOECLIP_OK;
+  size_t embed = (size_t)l->model->clip->sizes.embed;
+  classifying r = {l, options, calloc((size_t)l->n_tasks + 1, sizeof *r.of_route)};
+  int32_t *tasks = mc_alloc((size_t)n, sizeof *tasks);
+  double *scores = mc_alloc((size_t)n, sizeof *scores);
+  float *features = mc_alloc((size_t)n, embed * sizeof *features);
+  uint8_t *pixels = NULL;
+  moeclip_code code = r.of_route && tasks && scores && features ? MOECLIP_OK
+                                                                : mc_fail_memory(err, (size_t)n * embed * 4, "features");
+  if (code == MOECLIP_OK) code = preprocess(l, images, n, l->model->clip->sizes.image_size, &pixels, err);
+  if (code == MOECLIP_OK) code = route(&r, images, n, pixels, tasks, scores, err);
+  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, n, tasks, features, err);
+  for (int i = 0; code == MOECLIP_OK && i < n; i++) {
+    code = answer(&r, features + (size_t)i * embed, tasks[i], scores[i], &answers[i], err);
+  }
+  if (code != MOECLIP_OK) moeclip_answers_clear(answers, n);
+  for (int t = 0; r.of_route && t <= l->n_tasks; t++) candidates_clear(&r.of_route[t]);
+  free(r.of_route);
+  free(tasks);
+  free(scores);
+  free(features);
+  free(pixels);
+  return code;
+}
+
+void moeclip_answers_clear(moeclip_answer *answers, int n) {
+  for (int i = 0; i < n; i++) {
+    free(answers[i].label);
+    free(answers[i].name);
+    free(answers[i].probability);
+    answers[i] = (moeclip_answer){.task = MOECLIP_TASK_NONE};
+  }
+}

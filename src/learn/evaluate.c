@@ -1,0 +1,217 @@
+/* Accuracy on a data set's test split, and where its pictures were routed. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "data/loader.h"
+#include "learn/learner.h"
+#include "train/watch.h"
+
+typedef struct evaluating {
+  moeclip_learner *l;
+  const moeclip_dataset *dataset;
+  const moeclip_evaluate_options *options;
+  const char *const *templates;
+  size_t n_templates, n_classes;
+  const char **classes;
+  uint32_t *order;            /* which pictures, when not all; else NULL */
+  float **features;           /* [n_tasks + 1] of [n_classes, embed]: by the untouched CLIP, then through each task */
+  mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
+  float *pictures;            /* [batch, embed] */
+  int32_t *tasks;             /* [batch] */
+  mc_dataset_split split;
+  mc_image_source all;        /* the whole split */
+} evaluating;
+
+static moeclip_code load_chosen(void *context, size_t i, moeclip_image *out, moeclip_error *err) {
+  const evaluating *r = context;
+  return r->all.load(r->all.context, r->order ? r->order[i] : i, out, err);
+}
+
+static moeclip_code name_chosen(void *context, size_t i, char *out, size_t n_out) {
+  const evaluating *r = context;
+  return r->all.item_name(r->all.context, r->order ? r->order[i] : i, out, n_out);
+}
+
+static void choose_templates(evaluating *r) {
+  const moeclip_learner *l = r->l;
+  r->templates = r->options->templates;
+  r->n_templates = r->options->templates ? r->options->n_templates : 0;
+  for (int t = 0; r->n_templates == 0 && t < l->n_tasks; t++) {
+    if (strcmp(l->tasks[t].name, moeclip_dataset_name(r->dataset)) == 0) {
+      r->templates = (const char *const *)l->tasks[t].templates;
+      r->n_templates = l->tasks[t].n_templates;
+    }
+  }
+}
+
+static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const moeclip_evaluate_options *o = r->options;
+  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TEST), embed = (size_t)l->model->clip->sizes.embed;
+  if (o->batch < 1 || o->task < MOECLIP_TASK_AUTO || o->task >= l->n_tasks) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "batch %d (at least 1), task %d (%d were learned, numbered from 0)", o->batch,
+                   o->task, l->n_tasks);
+  }
+  if (n == 0) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no test pictures", moeclip_dataset_path(r->dataset));
+  }
+  choose_templates(r);
+  r->n_classes = moeclip_dataset_classes(r->dataset);
+  r->split = (mc_dataset_split){r->dataset, MOECLIP_TEST};
+  r->all = mc_dataset_source(&r->split);
+  if (o->max_images > 0 && (uint64_t)o->max_images < n) {
+    /* The same pictures for every caller: sets are often sorted by class. */
+    mc_philox g;
+    mc_philox_init(&g, 0, MC_STREAM_SHUFFLE, 0);
+    r->order = mc_alloc(n, sizeof *r->order);
+    if (!r->order) return mc_fail_memory(err, n * sizeof *r->order, "a choice of pictures");
+    mc_philox_permutation(&g, (uint32_t)n, r->order);
+    n = (size_t)o->max_images;
+  }
+  out->n_routes = l->n_tasks + 1;
+  out->n_classes = r->n_classes;
+  out->routed = calloc((size_t)out->n_routes, sizeof *out->routed);
+  out->routed_right = calloc((size_t)out->n_routes, sizeof *out->routed_right);
+  out->class_n = calloc(r->n_classes + 1, sizeof *out->class_n);
+  out->class_right = calloc(r->n_classes + 1, sizeof *out->class_right);
+  r->features = calloc((size_t)out->n_routes, sizeof *r->features);
+  r->classes = mc_alloc(r->n_classes, sizeof *r->classes);
+  r->pictures = mc_alloc((size_t)o->batch, embed * sizeof *r->pictures);
+  r->tasks = mc_alloc((size_t)o->batch, sizeof *r->tasks);
+  if (!out->routed || !out->routed_right || !out->class_n || !out->class_right || !r->features || !r->classes ||
+      !r->pictures || !r->tasks) {
+    return mc_fail_memory(err, (size_t)o->batch * embed * sizeof *r->pictures, "an evaluation");
+  }
+  for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
+  mc_image_source source = {n, r, load_chosen, name_chosen};
+  mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
+                              .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
+  MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &r->loader, err));
+  bool routes = o->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
+  if (!routes || l->extractor.image_size == loader.image_size) return MOECLIP_OK;
+  loader.image_size = l->extractor.image_size;
+  return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
+}
+
+/* Class features through one route, made when the first picture takes it. */
+static moeclip_code route_features(evaluating *r, int route, const float **out, moeclip_error *err) {
+  float **kept = &r->features[route + 1];
+  if (!*kept) {
+    size_t n = r->n_classes * (size_t)r->l->model->clip->sizes.embed;
+    *kept = mc_alloc(n, sizeof **kept);
+    if (!*kept) return mc_fail_memory(err, n * sizeof **kept, "class features");
+    MC_TRY(mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes, *kept, err));
+  }
+  *out = *kept;
+  return MOECLIP_OK;
+}
+
+static moeclip_code route_batch(evaluating *r, const mc_batch *batch, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const moeclip_evaluate_options *o = r->options;
+  const uint8_t *pixels = batch->pixels;
+  for (int i = 0; i < batch->n; i++) r->tasks[i] = o->task == MOECLIP_TASK_AUTO ? MOECLIP_TASK_NONE : o->task;
+  if (o->task != MOECLIP_TASK_AUTO || !l->selector || l->n_tasks == 0) return MOECLIP_OK;
+  if (r->second) {
+    mc_batch other;
+    bool end;
+    MC_TRY(mc_loader_next(r->second, &other, &end, err));
+    if (other.n != batch->n) {
+      return mc_fail(err, MOECLIP_ERROR_IO, "%s: pictures changed while they were read", moeclip_dataset_path(r->dataset));
+    }
+    pixels = other.pixels;
+  }
+  return batch->n ? mc_route(l, pixels, batch->n, o->selection, r->tasks, NULL, err) : MOECLIP_OK;
+}
+
+static size_t best_class(const float *picture, const float *classes, size_t n_classes, size_t embed) {
+  size_t best = 0;
+  double highest = -INFINITY;
+  for (size_t c = 0; c < n_classes; c++) {
+    double cosine = 0;
+    for (size_t k = 0; k < embed; k++) cosine += (double)picture[k] * classes[c * embed + k];
+    if (cosine > highest) {
+      highest = cosine;
+      best = c;
+    }
+  }
+  return best;
+}
+
+static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_evaluation *out, moeclip_error *err) {
+  size_t embed = (size_t)r->l->model->clip->sizes.embed;
+  for (int i = 0; i < batch->n; i++) {
+    const float *classes = NULL;
+    int route = r->tasks[i];
+    MC_TRY(route_features(r, route, &classes, err));
+    size_t item = r->order ? r->order[batch->index[i]] : batch->index[i];
+    size_t label = (size_t)moeclip_dataset_label(r->dataset, MOECLIP_TEST, item);
+    bool right = best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed) == label;
+    out->n++;
+    out->n_right += right;
+    out->routed[route + 1]++;
+    out->routed_right[route + 1] += right;
+    out->class_n[label]++;
+    out->class_right[label] += right;
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
+  mc_watch watch;
+  mc_watch_begin(&watch, callbacks, "evaluate", moeclip_dataset_name(r->dataset), (int64_t)mc_loader_batches(r->loader), 1e9);
+  watch.progress.loss = NAN;
+  for (;;) {
+    mc_batch batch;
+    bool end, stop;
+    MC_TRY(mc_loader_next(r->loader, &batch, &end, err));
+    if (end) break;
+    MC_TRY(route_batch(r, &batch, err));
+    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->pictures, err));
+    MC_TRY(count_batch(r, &batch, out, err));
+    watch.progress.step++;
+    watch.progress.images = out->n;
+    watch.progress.waited_seconds = mc_loader_waited(r->loader);
+    mc_watch_step(&watch, &stop);
+    if (stop) return mc_watch_cancelled(&watch, err);
+  }
+  out->n_broken = (int64_t)mc_loader_broken(r->loader);
+  out->accuracy = out->n ? (double)out->n_right / (double)out->n : NAN;
+  out->seconds = watch.progress.seconds;
+  return MOECLIP_OK;
+}
+
+moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset *dataset,
+                                      const moeclip_evaluate_options *options, const moeclip_callbacks *callbacks,
+                                      moeclip_evaluation *out, moeclip_error *err) {
+  moeclip_evaluate_options defaults;
+  if (!options) {
+    moeclip_evaluate_options_defaults(&defaults);
+    options = &defaults;
+  }
+  evaluating r = {.l = l, .dataset = dataset, .options = options};
+  *out = (moeclip_evaluation){0};
+  moeclip_code code = start(&r, callbacks, out, err);
+  if (code == MOECLIP_OK) code = run(&r, callbacks, out, err);
+  mc_loader_destroy(r.loader);
+  mc_loader_destroy(r.second);
+  for (int t = 0; r.features && t < out->n_routes; t++) free(r.features[t]);
+  free(r.features);
+  free(r.classes);
+  free(r.order);
+  free(r.pictures);
+  free(r.tasks);
+  if (code != MOECLIP_OK) moeclip_evaluation_clear(out);
+  return code;
+}
+
+void moeclip_evaluation_clear(moeclip_evaluation *e) {
+  free(e->routed);
+  free(e->routed_right);
+  free(e->class_n);
+  free(e->class_right);
+  *e = (moeclip_evaluation){0};
+}

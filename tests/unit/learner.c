@@ -1,0 +1,459 @@
+/*
+ * The learner from end to end on a tiny random CLIP and two small domains that the test draws itself: repeatable, resumable,
+ * undone on failure, bound to its backbone, and the untouched CLIP for what fits no task.
+ */
+#include "moeclip/learner.h"
+
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "learn/learner.h"
+#include "model/clip.h"
+
+static char folder[200];
+static moeclip_error err;
+
+static const char *in_folder(const char *name) {
+  static char paths[8][320];
+  static int next;
+  char *path = paths[next++ % 8];
+  snprintf(path, 320, "%s/%s", folder, name);
+  return path;
+}
+
+/* --- fixtures ------------------------------------------------------------------------------------------------------------ */
+
+static void write_model(const char *path, uint64_t seed) {
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 32, MC_QUICK_GELU};
+  mc_clip *clip;
+  moeclip_tensors *t;
+  REQUIRE_OK(mc_clip_create(&sizes, seed, &clip, &err), err);
+  REQUIRE_OK(moeclip_tensors_create(&t, &err), err);
+  REQUIRE_OK(mc_clip_store(clip, MOECLIP_F32, t, &err), err);
+  REQUIRE_OK(moeclip_tensors_write_safetensors(t, path, &err), err);
+  moeclip_tensors_destroy(t);
+  mc_clip_destroy(clip);
+}
+
+static void put_u32(FILE *f, uint32_t v) {
+  uint8_t b[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+  fwrite(b, 1, 4, f);
+}
+
+/* An IDX set of 16 x 16 pictures in 2 classes. kind 0: bars across or down; kind 1: bright or dark with grain. */
+static void write_domain(const char *dir, int kind, int n_train, int n_test) {
+  char path[400];
+  mkdir(dir, 0700);
+  for (int split = 0; split < 2; split++) {
+    const char *prefix = split ? "t10k" : "train";
+    uint32_t n = (uint32_t)(split ? n_test : n_train), noise = 17u + (uint32_t)split;
+    snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte", dir, prefix);
+    FILE *images = fopen(path, "wb");
+    snprintf(path, sizeof path, "%s/%s-labels-idx1-ubyte", dir, prefix);
+    FILE *labels = fopen(path, "wb");
+    if (!images || !labels) exit(1);
+    put_u32(images, 0x803);
+    put_u32(images, n);
+    put_u32(images, 16);
+    put_u32(images, 16);
+    put_u32(labels, 0x801);
+    put_u32(labels, n);
+    for (uint32_t i = 0; i < n; i++) {
+      uint8_t label = (uint8_t)(i % 2);
+      fputc(label, labels);
+      for (int p = 0; p < 256; p++) {
+        noise = noise * 1664525u + 1013904223u;
+        int grain = (int)(noise >> 27), along = label ? p % 16 : p / 16;
+        int value = kind == 0 ? (along / 2 % 2 ? 200 : 20) + grain : (label ? 170 : 60) + (int)(noise >> 26);
+        fputc(value, images);
+      }
+    }
+    fclose(images);
+    fclose(labels);
+  }
+  snprintf(path, sizeof path, "%s/classes.txt", dir);
+  FILE *names = fopen(path, "w");
+  if (!names) exit(1);
+  fputs(kind == 0 ? "bars across\nbars down\n" : "dark\nbright\n", names);
+  fclose(names);
+}
+
+static moeclip_dataset *open_domain(const char *name) {
+  moeclip_dataset *d;
+  REQUIRE_OK(moeclip_dataset_open(in_folder(name), NULL, &d, &err), err);
+  return d;
+}
+
+static moeclip_model *open_model(const char *name) {
+  moeclip_model *m;
+  moeclip_model_options options;
+  moeclip_model_options_defaults(&options);
+  options.n_threads = 2;
+  REQUIRE_OK(moeclip_model_load(in_folder(name), &options, &m, &err), err);
+  return m;
+}
+
+static moeclip_learner_options small_options(moeclip_mode mode) {
+  moeclip_learner_options o;
+  moeclip_learner_options_defaults(&o);
+  o.mode = mode;
+  o.n_experts = 5;
+  o.bottleneck = 8;
+  o.selector_hidden = 8;
+  o.seed = 11;
+  return o;
+}
+
+static moeclip_task_options few_steps(void) {
+  moeclip_task_options o;
+  moeclip_task_options_defaults(&o);
+  o.iterations = 24;
+  o.batch = 16;
+  o.learning_rate = 5e-3;
+  o.selector_iterations = 30;
+  o.checkpoint_seconds = 0; /* after every step */
+  return o;
+}
+
+static uint8_t *read_all(const char *path, size_t *n) {
+  FILE *f = fopen(path, "rb");
+  if (!f) {
+    perror(path);
+    exit(1);
+  }
+  fseek(f, 0, SEEK_END);
+  *n = (size_t)ftell(f);
+  rewind(f);
+  uint8_t *data = malloc(*n + 1);
+  if (!data || fread(data, 1, *n, f) != *n) exit(1);
+  fclose(f);
+  return data;
+}
+
+static bool same_files(const char *a, const char *b) {
+  size_t n_a, n_b;
+  uint8_t *x = read_all(a, &n_a), *y = read_all(b, &n_b);
+  bool same = n_a == n_b && memcmp(x, y, n_a) == 0;
+  free(x);
+  free(y);
+  return same;
+}
+
+/* Learns domains from nothing into a state file. */
+static void learn_all(const char *const *domains, size_t n, moeclip_mode mode, const char *out) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner *l;
+  moeclip_learner_options options = small_options(mode);
+  moeclip_task_options task = few_steps();
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  for (size_t i = 0; i < n; i++) {
+    moeclip_dataset *d = open_domain(domains[i]);
+    moeclip_learn_report report;
+    REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, &report, &err), err);
+    CHECK(report.task == (int)i && report.iterations == 25 && report.broken == 0 && report.trainable > 0);
+    moeclip_dataset_destroy(d);
+  }
+  REQUIRE_OK(moeclip_learner_save(l, in_folder(out), &err), err);
+  moeclip_learner_destroy(l);
+  moeclip_model_destroy(model);
+}
+
+/* --- tests --------------------------------------------------------------------------------------------------------------- */
+
+static const char *const both[] = {"bars", "light"};
+
+static void test_repeatable(void) {
+  learn_all(both, 2, MOECLIP_MODE_MOE, "a.safetensors");
+  learn_all(both, 2, MOECLIP_MODE_MOE, "b.safetensors");
+  CHECK(same_files(in_folder("a.safetensors"), in_folder("b.safetensors")));
+  learn_all(both, 2, MOECLIP_MODE_FINETUNE, "fa.safetensors");
+  learn_all(both, 2, MOECLIP_MODE_FINETUNE, "fb.safetensors");
+  CHECK(same_files(in_folder("fa.safetensors"), in_folder("fb.safetensors")));
+}
+
+static int stop_at;
+static int stop_in_training(void *context, const moeclip_progress *p) {
+  (void)context;
+  return strcmp(p->phase, "train") == 0 && p->step == stop_at;
+}
+
+/* Stopped after some steps (with a checkpoint after each) and started again: the same file as an unbroken run. */
+static void test_resume(moeclip_mode mode, const char *unbroken) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner_options options = small_options(mode);
+  moeclip_task_options task = few_steps();
+  moeclip_callbacks stop = {stop_in_training, NULL, NULL};
+  moeclip_learner *l;
+  moeclip_learn_report report;
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  for (size_t i = 0; i < 2; i++) {
+    moeclip_dataset *d = open_domain(both[i]);
+    task.checkpoint = in_folder("run.part");
+    REQUIRE_OK(moeclip_learner_save(l, in_folder("before.safetensors"), &err), err);
+    for (stop_at = 7; stop_at < 20; stop_at += 6) {
+      CHECK(moeclip_learner_learn(l, d, &task, &stop, &report, &err) == MOECLIP_ERROR_CANCELLED);
+      CHECK(moeclip_learner_tasks(l) == (int)i);
+      /* The learner is as it was. */
+      REQUIRE_OK(moeclip_learner_save(l, in_folder("after.safetensors"), &err), err);
+      CHECK(same_files(in_folder("before.safetensors"), in_folder("after.safetensors")));
+    }
+    REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, &report, &err), err);
+    CHECK(report.resumed);
+    moeclip_dataset_destroy(d);
+    unlink(in_folder("run.part"));
+  }
+  REQUIRE_OK(moeclip_learner_save(l, in_folder("resumed.safetensors"), &err), err);
+  CHECK(same_files(in_folder(unbroken), in_folder("resumed.safetensors")));
+  moeclip_learner_destroy(l);
+  moeclip_model_destroy(model);
+}
+
+/* A checkpoint of other options is refused, and one that a finished task left behind is not in the way. */
+static void test_other_checkpoint(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE);
+  moeclip_task_options task = few_steps();
+  moeclip_callbacks stop = {stop_in_training, NULL, NULL};
+  moeclip_learner *l;
+  moeclip_dataset *bars = open_domain("bars"), *light = open_domain("light");
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  task.checkpoint = in_folder("other.part");
+  stop_at = 5;
+  CHECK(moeclip_learner_learn(l, bars, &task, &stop, NULL, &err) == MOECLIP_ERROR_CANCELLED);
+  task.learning_rate = 1e-3;
+  CHECK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err) == MOECLIP_ERROR_MISMATCH);
+  CHECK(strstr(err.message, "other.part") != NULL);
+  task = few_steps();
+  task.checkpoint = in_folder("other.part");
+  REQUIRE_OK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err), err);
+  CHECK(access(task.checkpoint, F_OK) == 0);
+  REQUIRE_OK(moeclip_learner_learn(l, light, &task, NULL, NULL, &err), err);
+  CHECK(moeclip_learner_learn(l, light, &task, NULL, NULL, &err) == MOECLIP_ERROR_ARGUMENT); /* the same name twice */
+  CHECK(moeclip_learner_tasks(l) == 2);
+  moeclip_learner_destroy(l);
+  moeclip_dataset_destroy(bars);
+  moeclip_dataset_destroy(light);
+  moeclip_model_destroy(model);
+}
+
+static void load_images(moeclip_dataset *d, moeclip_image *images, int n) {
+  for (int i = 0; i < n; i++) REQUIRE_OK(moeclip_dataset_load(d, MOECLIP_TEST, (size_t)i, &images[i], &err), err);
+}
+
+static void classify(moeclip_learner *l, const moeclip_image *images, int n, int task, moeclip_answer *answers) {
+  static const char *const labels[] = {"bars across", "bars down", "dark", "bright", "a red apple"};
+  moeclip_classify_options o;
+  moeclip_classify_options_defaults(&o);
+  o.labels = labels;
+  o.n_labels = 5;
+  o.task = task;
+  REQUIRE_OK(moeclip_learner_classify(l, images, n, &o, answers, &err), err);
+}
+
+static bool same_answers(const moeclip_answer *a, const moeclip_answer *b, int n) {
+  for (int i = 0; i < n; i++) {
+    if (a[i].task != b[i].task || a[i].n_labels != b[i].n_labels) return false;
+    size_t bytes = (size_t)a[i].n_labels * sizeof(float);
+    if (memcmp(a[i].label, b[i].label, bytes) != 0 || memcmp(a[i].probability, b[i].probability, bytes) != 0) return false;
+  }
+  return true;
+}
+
+enum { N_IMAGES = 10 };
+
+/* A saved state answers like the learner that it came from; the untouched CLIP answers bit for bit as if nothing had been
+ * learned, whatever the other pictures of the call. */
+static void test_answers(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner *learned, *again, *fresh;
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE);
+  moeclip_dataset *bars = open_domain("bars"), *light = open_domain("light");
+  moeclip_image images[N_IMAGES];
+  moeclip_answer a[N_IMAGES], b[N_IMAGES], plain[N_IMAGES];
+  load_images(bars, images, N_IMAGES / 2);
+  load_images(light, images + N_IMAGES / 2, N_IMAGES / 2);
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("a.safetensors"), NULL, &learned, &err), err);
+  REQUIRE_OK(moeclip_learner_save(learned, in_folder("c.safetensors"), &err), err);
+  CHECK(same_files(in_folder("a.safetensors"), in_folder("c.safetensors")));
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("c.safetensors"), NULL, &again, &err), err);
+  classify(learned, images, N_IMAGES, MOECLIP_TASK_AUTO, a);
+  classify(again, images, N_IMAGES, MOECLIP_TASK_AUTO, b);
+  CHECK(same_answers(a, b, N_IMAGES));
+  moeclip_answers_clear(b, N_IMAGES);
+  REQUIRE_OK(moeclip_learner_create(model, &options, &fresh, &err), err);
+  classify(fresh, images, N_IMAGES, MOECLIP_TASK_AUTO, plain);
+  classify(learned, images, N_IMAGES, MOECLIP_TASK_NONE, b);
+  CHECK(same_answers(plain, b, N_IMAGES));
+  moeclip_answers_clear(b, N_IMAGES);
+  /* One picture in a batch whose others go through a task's experts. */
+  int64_t n_right = 0;
+  for (int i = 0; i < N_IMAGES; i++) n_right += a[i].task == i / (N_IMAGES / 2);
+  CHECK_MSG(n_right >= N_IMAGES - 2, "%d of %d pictures were routed to their task", (int)n_right, N_IMAGES);
+  uint8_t pixels[N_IMAGES * 3 * 16 * 16];
+  int32_t mixed[N_IMAGES], none[N_IMAGES];
+  float out_mixed[N_IMAGES * 32], out_none[N_IMAGES * 32];
+  for (int i = 0; i < N_IMAGES; i++) {
+    REQUIRE_OK(moeclip_image_preprocess(&images[i], 16, pixels + i * 768, &err), err);
+    none[i] = -1;
+    mixed[i] = i % 3 - 1;
+  }
+  REQUIRE_OK(mc_picture_features(learned, pixels, N_IMAGES, mixed, out_mixed, &err), err);
+  REQUIRE_OK(mc_picture_features(fresh, pixels, N_IMAGES, none, out_none, &err), err);
+  for (int i = 0; i < N_IMAGES; i++) {
+    bool same = memcmp(out_mixed + i * 32, out_none + i * 32, 32 * sizeof(float)) == 0;
+    CHECK_MSG(same == (mixed[i] < 0), "picture %d through task %d: %s as by the untouched CLIP", i, (int)mixed[i],
+              same ? "the same" : "not the same");
+  }
+  moeclip_answers_clear(a, N_IMAGES);
+  moeclip_answers_clear(plain, N_IMAGES);
+  for (int i = 0; i < N_IMAGES; i++) moeclip_image_clear(&images[i]);
+  moeclip_learner_destroy(learned);
+  moeclip_learner_destroy(again);
+  moeclip_learner_destroy(fresh);
+  moeclip_dataset_destroy(bars);
+  moeclip_dataset_destroy(light);
+  moeclip_model_destroy(model);
+}
+
+/* Evaluation counts add up, and both domains are known after both were learned. */
+static void test_evaluate(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner *l;
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("a.safetensors"), NULL, &l, &err), err);
+  for (int t = 0; t < 2; t++) {
+    moeclip_dataset *d = open_domain(both[t]);
+    moeclip_evaluation e;
+    REQUIRE_OK(moeclip_learner_evaluate(l, d, NULL, NULL, &e, &err), err);
+    CHECK(e.n == 60 && e.n_routes == 3 && e.n_classes == 2 && e.class_n[0] == 30 && e.class_n[1] == 30);
+    CHECK(e.routed[0] + e.routed[1] + e.routed[2] == e.n);
+    CHECK(e.routed_right[0] + e.routed_right[1] + e.routed_right[2] == e.n_right);
+    CHECK(e.class_right[0] + e.class_right[1] == e.n_right);
+    CHECK_MSG(e.accuracy > 0.9, "accuracy on %s: %.3f", both[t], e.accuracy);
+    moeclip_evaluation_clear(&e);
+    moeclip_evaluate_options o;
+    moeclip_evaluate_options_defaults(&o);
+    o.max_images = 17;
+    o.batch = 5;
+    o.task = t;
+    REQUIRE_OK(moeclip_learner_evaluate(l, d, &o, NULL, &e, &err), err);
+    CHECK(e.n == 17 && e.routed[t + 1] == 17);
+    moeclip_evaluation_clear(&e);
+    moeclip_dataset_destroy(d);
+  }
+  moeclip_learner_destroy(l);
+  moeclip_model_destroy(model);
+}
+
+/* A state is refused with another backbone, and when any bit of it changed. */
+static void test_refused(void) {
+  moeclip_model *other = open_model("other.safetensors"), *model = open_model("model.safetensors");
+  moeclip_learner *l;
+  CHECK(moeclip_learner_load(other, in_folder("a.safetensors"), NULL, &l, &err) == MOECLIP_ERROR_MISMATCH);
+  CHECK(strstr(err.message, "another backbone") != NULL);
+  CHECK(moeclip_learner_load(model, in_folder("model.safetensors"), NULL, &l, &err) == MOECLIP_ERROR_FORMAT);
+  size_t n;
+  uint8_t *data = read_all(in_folder("a.safetensors"), &n);
+  uint32_t random = 5;
+  for (int i = 0; i < 64; i++) {
+    random = random * 1664525u + 1013904223u;
+    size_t at = (size_t)(((uint64_t)random << 16 ^ (uint64_t)i * 977) % n);
+    data[at] ^= (uint8_t)(1u << (i % 8));
+    FILE *f = fopen(in_folder("flipped.safetensors"), "wb");
+    if (!f || fwrite(data, 1, n, f) != n) exit(1);
+    fclose(f);
+    moeclip_code code = moeclip_learner_load(model, in_folder("flipped.safetensors"), NULL, &l, &err);
+    CHECK_MSG(code != MOECLIP_OK, "bit %d of byte %zu of %zu may change unnoticed", i % 8, at, n);
+    if (code == MOECLIP_OK) moeclip_learner_destroy(l);
+    data[at] ^= (uint8_t)(1u << (i % 8));
+  }
+  free(data);
+  moeclip_model_destroy(other);
+  moeclip_model_destroy(model);
+}
+
+/* Two experts of each block are frozen a task; when too few are left, more are added, and old routers keep their width. */
+static void test_experts(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner *l;
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("a.safetensors"), NULL, &l, &err), err);
+  const mc_moe *m = &l->adapters->visual[0];
+  int n_frozen = 0;
+  uint64_t n_counted = 0;
+  for (int e = 0; e < m->n_experts; e++) {
+    n_frozen += m->experts[e].frozen;
+    n_counted += m->counts[e];
+  }
+  CHECK_MSG(n_frozen >= 2 && n_frozen <= 4, "%d experts are frozen after 2 tasks", n_frozen);
+  CHECK(n_counted == 25 * 2 * 16 || n_counted > 0);
+  write_domain(in_folder("third"), 0, 40, 10);
+  write_domain(in_folder("fourth"), 1, 40, 10);
+  moeclip_task_options task = few_steps();
+  static const char *const more[] = {"third", "fourth"};
+  int before = m->n_experts;
+  for (int i = 0; i < 2; i++) {
+    moeclip_dataset *d = open_domain(more[i]);
+    REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, NULL, &err), err);
+    moeclip_dataset_destroy(d);
+  }
+  m = &l->adapters->visual[0];
+  CHECK(m->n_experts > before && m->n_routers == 4);
+  CHECK(m->routers[0].gate.shape[1] == before && m->routers[3].gate.shape[1] == m->n_experts);
+  moeclip_learner *again;
+  REQUIRE_OK(moeclip_learner_save(l, in_folder("grown.safetensors"), &err), err);
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("grown.safetensors"), NULL, &again, &err), err);
+  CHECK(moeclip_learner_tasks(again) == 4);
+  moeclip_learner_destroy(again);
+  moeclip_learner_destroy(l);
+  moeclip_model_destroy(model);
+}
+
+/* The reference set is learned once and before the first task; what fits no task goes to the untouched CLIP. */
+static void test_reference(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE);
+  moeclip_task_options task = few_steps();
+  moeclip_learner *l;
+  moeclip_dataset *bars = open_domain("bars"), *light = open_domain("light");
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  task.selector_iterations = 100;
+  REQUIRE_OK(moeclip_learner_learn_reference(l, light, &task, NULL, NULL, &err), err);
+  CHECK(moeclip_learner_has_reference(l));
+  CHECK(moeclip_learner_learn_reference(l, light, &task, NULL, NULL, &err) == MOECLIP_ERROR_ARGUMENT);
+  REQUIRE_OK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err), err);
+  moeclip_evaluation e;
+  REQUIRE_OK(moeclip_learner_evaluate(l, light, NULL, NULL, &e, &err), err);
+  CHECK_MSG(e.routed[0] >= 57, "%d of 60 pictures like the reference set went to the untouched CLIP", (int)e.routed[0]);
+  moeclip_evaluation_clear(&e);
+  REQUIRE_OK(moeclip_learner_evaluate(l, bars, NULL, NULL, &e, &err), err);
+  CHECK_MSG(e.routed[1] >= 54, "%d of 60 pictures of the task went to it", (int)e.routed[1]);
+  moeclip_evaluation_clear(&e);
+  moeclip_learner_destroy(l);
+  moeclip_dataset_destroy(bars);
+  moeclip_dataset_destroy(light);
+  moeclip_model_destroy(model);
+}
+
+int main(void) {
+  const char *base = getenv("TMPDIR");
+  char command[256];
+  snprintf(folder, sizeof folder, "%.150s/moeclip-learner-XXXXXX", base ? base : "/tmp");
+  if (!mkdtemp(folder)) return 1;
+  write_model(in_folder("model.safetensors"), 1);
+  write_model(in_folder("other.safetensors"), 2);
+  write_domain(in_folder("bars"), 0, 160, 60);
+  write_domain(in_folder("light"), 1, 160, 60);
+  test_repeatable();
+  test_resume(MOECLIP_MODE_MOE, "a.safetensors");
+  test_resume(MOECLIP_MODE_FINETUNE, "fa.safetensors");
+  test_other_checkpoint();
+  test_answers();
+  test_evaluate();
+  test_refused();
+  test_experts();
+  test_reference();
+  snprintf(command, sizeof command, "rm -rf '%s'", folder);
+  if (system(command) != 0) return 1;
+  return check_report();
+}
