@@ -8,14 +8,14 @@
 extern "C" {
 #endif
 
-/* What a file of tensors calls CLIP's weights: "openai", "openclip-text" or "huggingface"; NULL when it holds no complete
- * CLIP (err then says why). */
+/* What a file of tensors calls CLIP's weights: "openai", "openclip-text" or "huggingface"; NULL when it holds no
+ * complete CLIP (err then says why). */
 MOECLIP_API const char *moeclip_tensors_naming(const moeclip_tensors *t, moeclip_error *err);
 
 typedef struct moeclip_convert_options {
   int openai_names;       /* CLIP's weights get the names that OpenAI and the published checkpoints use; 0 */
   int dtype;              /* of all floating tensors: a moeclip_dtype of MOECLIP_F32, F16, BF16; -1: as they are */
-  const char *activation; /* "gelu" or "quick_gelu": written into the metadata, where moeclip looks for it; NULL: as it is */
+  const char *activation; /* "gelu" or "quick_gelu": noted in the metadata, for moeclip to find; NULL: as it is */
 } moeclip_convert_options;
 MOECLIP_API void moeclip_convert_options_defaults(moeclip_convert_options *options);
 

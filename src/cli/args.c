@@ -21,7 +21,7 @@ int mc_usage_error(const mc_command *command, const char *format, ...) {
   return MC_EXIT_USAGE;
 }
 
-/* --- the nearest word ------------------------------------------------------------------------------------------------- */
+/* --- the nearest word --------------------------------------------------------------------------------------------- */
 
 /* How many letters must be put in, taken out, changed or swapped with their neighbour to make b of a. */
 static size_t distance(const char *a, const char *b) {
@@ -66,7 +66,7 @@ const char *mc_nearest(const char *word, const char *const *candidates, size_t n
   return best;
 }
 
-/* --- values ----------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 int mc_parse_long(const char *s, int64_t *out) {
   char *end;
@@ -170,7 +170,7 @@ static int store(const mc_command *c, const mc_option *o, const char *value, voi
   return MC_EXIT_OK;
 }
 
-/* --- parsing ---------------------------------------------------------------------------------------------------------- */
+/* --- parsing ------------------------------------------------------------------------------------------------------ */
 
 static int unknown_option(const mc_command *c, const char *name, size_t n_name) {
   char *word = mc_strndup(name, n_name);
@@ -208,7 +208,8 @@ static int take_option(mc_args *args, int argc, char **argv, int *at) {
   const char *word = argv[*at];
   if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return MC_EXIT_HELP;
   if (word[1] != '-') {
-    return mc_usage_error(c, "unknown option %s; options begin with two dashes (a file of that name: ./%s)", word, word);
+    return mc_usage_error(c, "unknown option %s; options begin with two dashes (a file of that name: ./%s)", word,
+                          word);
   }
   const char *name = word + 2, *equals = strchr(name, '=');
   size_t n_name = equals ? (size_t)(equals - name) : strlen(name);

@@ -65,8 +65,8 @@ struct mc_command {
 /* Exit codes. */
 enum { MC_EXIT_OK = 0, MC_EXIT_FAILURE = 1, MC_EXIT_USAGE = 2, MC_EXIT_HELP = -1 };
 
-/* argv begins after the command's name. MC_EXIT_OK; MC_EXIT_USAGE after a message on stderr; MC_EXIT_HELP when --help was
- * asked for (nothing printed yet). Clear *args in every case. */
+/* argv begins after the command's name. MC_EXIT_OK; MC_EXIT_USAGE after a message on stderr; MC_EXIT_HELP when --help
+ * was asked for (nothing printed yet). Clear *args in every case. */
 int mc_args_parse(const mc_command *command, int argc, char **argv, mc_args *args);
 void mc_args_clear(mc_args *args);
 int mc_args_given(const mc_args *args, const char *name);

@@ -53,7 +53,7 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "json", NULL, "print a JSON object a picture, one a line", AT(json), 1, 0, 0, 0},
 };
 
-/* --- which pictures --------------------------------------------------------------------------------------------------- */
+/* --- which pictures ----------------------------------------------------------------------------------------------- */
 
 typedef struct names {
   char **items;
@@ -128,7 +128,7 @@ static moeclip_code collect(const mc_args *args, names *out, moeclip_error *err)
   return MOECLIP_OK;
 }
 
-/* --- labels ----------------------------------------------------------------------------------------------------------- */
+/* --- labels ------------------------------------------------------------------------------------------------------- */
 
 /* "a, b,c" as lines. */
 static moeclip_code split_labels(const char *text, mc_lines *out, moeclip_error *err) {
@@ -159,7 +159,7 @@ static moeclip_code read_labels(const classify_options *o, mc_lines *out, moecli
   return o->labels_file ? mc_lines_read(o->labels_file, out, err) : MOECLIP_OK;
 }
 
-/* --- answers ---------------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 typedef struct job {
   const classify_options *o;
@@ -179,8 +179,8 @@ static void print_answer(job *j, const char *path, const moeclip_answer *a) {
   if (j->o->json) {
     json_t *labels = json_array();
     for (int i = 0; i < a->n_labels; i++) {
-      json_array_append_new(labels, json_pack("{s:s, s:i, s:o}", "label", a->name[i], "index", a->label[i], "probability",
-                                              mc_json_real((double)a->probability[i])));
+      json_array_append_new(labels, json_pack("{s:s, s:i, s:o}", "label", a->name[i], "index", a->label[i],
+                                              "probability", mc_json_real((double)a->probability[i])));
     }
     json_t *object = json_pack("{s:s, s:s?, s:o, s:o}", "image", path, "task", task, "score", mc_json_real(a->score),
                                "labels", labels);
@@ -249,7 +249,8 @@ static moeclip_code classify_all(job *j, const names *pictures, moeclip_error *e
 static int check_usage(const mc_args *args) {
   const classify_options *o = args->options;
   if (!o->files.model) return mc_usage_error(args->command, "--model is missing: the CLIP that answers");
-  if (o->labels && o->labels_file) return mc_usage_error(args->command, "--labels and --labels-file exclude each other");
+  if (o->labels && o->labels_file)
+    return mc_usage_error(args->command, "--labels and --labels-file exclude each other");
   bool labels = o->labels || o->labels_file;
   if (!o->files.state && !labels) {
     return mc_usage_error(args->command, "without --state, the candidates are needed: --labels \"cat,dog\"");
@@ -296,13 +297,15 @@ const mc_command mc_command_classify = {
     .name = "classify",
     .summary = "what is on these pictures",
     .usage = "--model FILE [--state FILE] [options] IMAGE...",
-    .about = "Prints the most probable labels of each IMAGE (JPEG, PNG or WebP; a folder stands for all pictures in it), and "
-             "who answered: a learned task, or the untouched CLIP when the selector takes the picture for none of the tasks' "
-             "own. The selector's number is its error over the nearest task's threshold: above 1, that task was turned "
-             "down.\n\nA picture that cannot be read is reported and left out; the exit code is then 1.",
-    .examples = "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n"
-                "  moeclip classify --model clip.safetensors --labels \"cat,dog,horse\" --top 1 pictures/\n"
-                "  moeclip classify --model clip.safetensors --state s.safetensors --task birds --json *.png\n",
+    .about =
+        "Prints the most probable labels of each IMAGE (JPEG, PNG or WebP; a folder stands for all pictures in it), "
+        "and who answered: a learned task, or the untouched CLIP when the selector takes the picture for none of the "
+        "tasks' own. The selector's number is its error over the nearest task's threshold: above 1, that task was "
+        "turned down.\n\nA picture that cannot be read is reported and left out; the exit code is then 1.",
+    .examples =
+        "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n"
+        "  moeclip classify --model clip.safetensors --labels \"cat,dog,horse\" --top 1 pictures/\n"
+        "  moeclip classify --model clip.safetensors --state s.safetensors --task birds --json *.png\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(classify_options),

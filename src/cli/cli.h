@@ -27,7 +27,7 @@ int mc_report(const moeclip_error *err);
 /* A sentence on stderr that stops nothing. */
 void mc_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* --- progress.c ------------------------------------------------------------------------------------------------------- */
+/* --- progress.c --------------------------------------------------------------------------------------------------- */
 
 typedef struct mc_progress {
   bool quiet, terminal;
@@ -50,7 +50,7 @@ void mc_catch_signals(void);
 /* The signal that came, or 0. */
 int mc_stop_signal(void);
 
-/* --- inputs.c --------------------------------------------------------------------------------------------------------- */
+/* --- inputs.c ----------------------------------------------------------------------------------------------------- */
 
 /* Lines of a file, without empty ones, that a NULL-ended `items` points into. */
 typedef struct mc_lines {
@@ -103,7 +103,7 @@ typedef struct mc_model_choice {
 moeclip_code mc_open_learner(const mc_model_choice *choice, moeclip_model **model, moeclip_learner **learner,
                              moeclip_error *err);
 
-/* --- json.c ----------------------------------------------------------------------------------------------------------- */
+/* --- json.c ------------------------------------------------------------------------------------------------------- */
 
 /* A number, or null for what is not finite (which JSON cannot say). */
 json_t *mc_json_real(double v);

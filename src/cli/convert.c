@@ -80,12 +80,14 @@ const mc_command mc_command_convert = {
     .name = "convert",
     .summary = "change the container, names or number type of a tensor file",
     .usage = "IN OUT [options]",
-    .about = "Reads the tensors of IN (safetensors, PyTorch's .pth or .pt old and new, TorchScript) and writes them to OUT, "
-             "whose ending says what it becomes: .safetensors, .pth or .pt. safetensors' metadata is kept where OUT has a "
-             "place for it. IN and OUT may be the same file. Nothing in a file is ever executed.",
-    .examples = "  moeclip convert ViT-B-16.pt clip.safetensors --dtype f32\n"
-                "  moeclip convert model.safetensors clip.safetensors --names openai\n"
-                "  moeclip convert clip.safetensors clip.pth --dtype f16\n",
+    .about =
+        "Reads the tensors of IN (safetensors, PyTorch's .pth or .pt old and new, TorchScript) and writes them to "
+        "OUT, whose ending says what it becomes: .safetensors, .pth or .pt. safetensors' metadata is kept where OUT "
+        "has a place for it. IN and OUT may be the same file. Nothing in a file is ever executed.",
+    .examples =
+        "  moeclip convert ViT-B-16.pt clip.safetensors --dtype f32\n"
+        "  moeclip convert model.safetensors clip.safetensors --names openai\n"
+        "  moeclip convert clip.safetensors clip.pth --dtype f16\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(convert_options),

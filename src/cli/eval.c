@@ -67,7 +67,8 @@ static moeclip_code print_one(const eval_options *o, const moeclip_evaluation *e
     mc_evaluation_print(e, learner, dataset, o->per_class, stdout);
     return MOECLIP_OK;
   }
-  json_t *object = json_pack("{s:s, s:s}", "name", moeclip_dataset_name(dataset), "path", moeclip_dataset_path(dataset));
+  json_t *object =
+      json_pack("{s:s, s:s}", "name", moeclip_dataset_name(dataset), "path", moeclip_dataset_path(dataset));
   json_t *numbers = mc_evaluation_json(e, learner, dataset, o->per_class);
   json_object_update(object, numbers);
   json_decref(numbers);
@@ -124,12 +125,14 @@ const mc_command mc_command_eval = {
     .name = "eval",
     .summary = "accuracy on data sets, and which task answered",
     .usage = "--model FILE [--state FILE] [options] DATASET...",
-    .about = "Classifies the test pictures of each DATASET among its own classes, and tells how many were right, and which "
-             "task (or the untouched CLIP) the selector sent them to.\n\n"
-             "DATASET is PATH or NAME=PATH, as for `moeclip learn`.",
-    .examples = "  moeclip eval --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
-                "  moeclip eval --model clip.safetensors --per-class --template \"a blurry photo of a {}.\" birds/\n"
-                "  moeclip eval --model clip.safetensors --state s.safetensors --task digits --json mnist/\n",
+    .about =
+        "Classifies the test pictures of each DATASET among its own classes, and tells how many were right, and "
+        "which task (or the untouched CLIP) the selector sent them to.\n\nDATASET is PATH or NAME=PATH, as for "
+        "`moeclip learn`.",
+    .examples =
+        "  moeclip eval --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
+        "  moeclip eval --model clip.safetensors --per-class --template \"a blurry photo of a {}.\" birds/\n"
+        "  moeclip eval --model clip.safetensors --state s.safetensors --task digits --json mnist/\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(eval_options),

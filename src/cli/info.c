@@ -82,13 +82,13 @@ static json_t *describe_clip(const char *path, const moeclip_tensors *t) {
     return json_pack("{s:s, s:s}", "naming", naming, "problem", err.message);
   }
   moeclip_model_get_sizes(model, &s);
-  json_t *object = json_pack(
-      "{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "naming", naming, "activation",
-      s.activation == MOECLIP_ACTIVATION_GELU ? "gelu" : "quick-gelu", "parameters", (json_int_t)s.n_parameters,
-      "fingerprint", moeclip_model_fingerprint(model), "image_size", s.image_size, "patch", s.patch, "visual_layers",
-      s.visual_layers, "visual_width", s.visual_width, "visual_hidden", s.visual_hidden, "context", s.context,
-      "vocabulary", s.vocabulary, "text_layers", s.text_layers, "text_width", s.text_width, "text_hidden", s.text_hidden,
-      "embed", s.embed);
+  json_t *object =
+      json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "naming", naming,
+                "activation", s.activation == MOECLIP_ACTIVATION_GELU ? "gelu" : "quick-gelu", "parameters",
+                (json_int_t)s.n_parameters, "fingerprint", moeclip_model_fingerprint(model), "image_size", s.image_size,
+                "patch", s.patch, "visual_layers", s.visual_layers, "visual_width", s.visual_width, "visual_hidden",
+                s.visual_hidden, "context", s.context, "vocabulary", s.vocabulary, "text_layers", s.text_layers,
+                "text_width", s.text_width, "text_hidden", s.text_hidden, "embed", s.embed);
   moeclip_model_destroy(model);
   return object;
 }
@@ -110,7 +110,7 @@ static json_t *describe(const char *path, const moeclip_tensors *t, const info_o
   return object;
 }
 
-/* --- text ------------------------------------------------------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------------------------------------------------- */
 
 static void print_types(const json_t *object) {
   const char *key;
@@ -146,7 +146,8 @@ static void print_clip(const json_t *clip) {
          number(clip, "image_size"), number(clip, "patch"), number(clip, "visual_layers"), number(clip, "visual_width"),
          number(clip, "visual_hidden"));
   printf("  texts of %lld tokens out of %lld: %lld blocks of width %lld, MLP %lld\n", number(clip, "context"),
-         number(clip, "vocabulary"), number(clip, "text_layers"), number(clip, "text_width"), number(clip, "text_hidden"));
+         number(clip, "vocabulary"), number(clip, "text_layers"), number(clip, "text_width"),
+         number(clip, "text_hidden"));
   printf("  features of %lld numbers\n", number(clip, "embed"));
 }
 
@@ -208,12 +209,14 @@ const mc_command mc_command_info = {
     .name = "info",
     .summary = "what is in a model, a state or another tensor file",
     .usage = "FILE [options]",
-    .about = "Tells the container, the number types, the metadata; of a CLIP its naming, sizes and fingerprint; of a "
-             "learner's state its tasks, experts and selector. FILE is safetensors, PyTorch's .pth or .pt, or TorchScript. "
-             "Nothing in a file is ever executed.",
-    .examples = "  moeclip info clip.safetensors\n"
-                "  moeclip info s.safetensors --tensors\n"
-                "  moeclip info s.safetensors --json\n",
+    .about =
+        "Tells the container, the number types, the metadata; of a CLIP its naming, sizes and fingerprint; of a "
+        "learner's state its tasks, experts and selector. FILE is safetensors, PyTorch's .pth or .pt, or "
+        "TorchScript. Nothing in a file is ever executed.",
+    .examples =
+        "  moeclip info clip.safetensors\n"
+        "  moeclip info s.safetensors --tensors\n"
+        "  moeclip info s.safetensors --json\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(info_options),

@@ -4,8 +4,9 @@
 
 #include "cli/cli.h"
 
-/* NULL when the file is no state. Else the JSON object of its metadata, with "checkpoint" (true for an unfinished task),
- * "thresholds", "reference" (pictures), and "blocks": [{"tower", "block", "experts", "frozen": [e...], "counts": [n...]}]. */
+/* NULL when the file is no state. Else the JSON object of its metadata, with "checkpoint" (true for an unfinished
+ * task), "thresholds", "reference" (pictures), and "blocks": [{"tower", "block", "experts", "frozen": [e...], "counts":
+ * [n...]}]. */
 json_t *mc_info_state(const moeclip_tensors *t);
 /* state may be NULL. */
 void mc_info_print_state(const json_t *state);

@@ -72,7 +72,7 @@ json_t *mc_info_state(const moeclip_tensors *t) {
   return state;
 }
 
-/* --- text ------------------------------------------------------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------------------------------------------------- */
 
 static long long number(const json_t *object, const char *key) {
   return (long long)json_integer_value(json_object_get(object, key));

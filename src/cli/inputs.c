@@ -10,7 +10,7 @@
 
 #define MAX_LINES_BYTES ((size_t)16 << 20)
 
-/* --- lines ------------------------------------------------------------------------------------------------------------ */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 /* Cuts text into lines in place, and spaces off their ends. */
 static size_t split_lines(char *text, const char **items) {
@@ -72,12 +72,13 @@ static bool is_meant(mc_named_path p, const char *name) {
   return !p.name || (name && strlen(name) == p.n_name && memcmp(p.name, name, p.n_name) == 0);
 }
 
-/* --- prompts ---------------------------------------------------------------------------------------------------------- */
+/* --- prompts ------------------------------------------------------------------------------------------------------ */
 
 static moeclip_code check_templates(const mc_prompts *p, moeclip_error *err) {
   for (size_t i = 0; i < p->n; i++) {
     if (!strstr(p->items[i], "{}")) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name", p->items[i]);
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name",
+                     p->items[i]);
     }
   }
   return MOECLIP_OK;
@@ -118,7 +119,7 @@ void mc_prompts_clear(mc_prompts *p) {
   *p = (mc_prompts){0};
 }
 
-/* --- data sets -------------------------------------------------------------------------------------------------------- */
+/* --- data sets ---------------------------------------------------------------------------------------------------- */
 
 void mc_data_choice_defaults(mc_data_choice *c) {
   moeclip_dataset_options o;
@@ -174,7 +175,7 @@ moeclip_code mc_dataset_open_named(const char *argument, const mc_data_choice *c
   return code;
 }
 
-/* --- learners --------------------------------------------------------------------------------------------------------- */
+/* --- learners ----------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, int *out, moeclip_error *err) {
   moeclip_task_info info;

@@ -34,7 +34,7 @@ typedef struct session {
   moeclip_callbacks callbacks;
 } session;
 
-/* --- before anything is opened ---------------------------------------------------------------------------------------- */
+/* --- before anything is opened ------------------------------------------------------------------------------------ */
 
 static int parse_rates(session *s) {
   const char *at = s->o->rates;
@@ -80,11 +80,12 @@ static int check_usage(session *s) {
   return parse_rates(s);
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static moeclip_code differs(const char *option, long long given, long long is, moeclip_error *err) {
   return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                 "--%s %lld: the state was made with %lld; leave the option out, or start another state", option, given, is);
+                 "--%s %lld: the state was made with %lld; leave the option out, or start another state", option, given,
+                 is);
 }
 
 moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *learner, moeclip_error *err) {
@@ -107,8 +108,10 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "start another state", (unsigned long long)o->seed, (unsigned long long)is.seed);
   }
   if (mc_args_given(args, "mode") && o->mode != is.mode) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--mode %s: the state was made with the other mode; leave the option out, "
-                   "or start another state", o->mode == MOECLIP_MODE_MOE ? "moe" : "finetune");
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--mode %s: the state was made with the other mode; leave the option out, "
+                   "or start another state",
+                   o->mode == MOECLIP_MODE_MOE ? "moe" : "finetune");
   }
   if (mc_args_given(args, "image-only") && is.text_adapters) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--image-only: the state has adapters in the text tower too; leave the "
@@ -176,17 +179,18 @@ static int task_of(const moeclip_learner *learner, const char *name) {
   return -1;
 }
 
-/* --- results ---------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 static json_t *describe_run(session *s) {
   moeclip_learner_options o;
   char seed[32];
   moeclip_learner_get_options(s->learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:i}", "backbone", moeclip_model_fingerprint(s->model),
-                   "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k",
-                   o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters",
-                   o.text_adapters, "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:i}", "backbone",
+                   moeclip_model_fingerprint(s->model), "seed", seed, "mode",
+                   o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
+                   "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters,
+                   "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
 }
 
 static json_t *describe_training(const session *s, const domain *d) {
@@ -208,9 +212,10 @@ static json_t *describe_column(const session *s, const domain *d, json_t *task) 
   json_t *same = json_pack("{s:I, s:o, s:o}", "test_pictures",
                            (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TEST), "classes", classes, "templates",
                            prompts);
-  json_t *column = json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", d->name, "task", task, "path",
-                             moeclip_dataset_path(d->dataset), "format", moeclip_dataset_format(d->dataset),
-                             "train_pictures", (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TRAIN), "same", same);
+  json_t *column =
+      json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", d->name, "task", task, "path",
+                moeclip_dataset_path(d->dataset), "format", moeclip_dataset_format(d->dataset), "train_pictures",
+                (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TRAIN), "same", same);
   if (column && d->learned) json_object_set_new(column, "training", describe_training(s, d));
   return column;
 }
@@ -259,7 +264,7 @@ static moeclip_code open_results(session *s, moeclip_error *err) {
   return code;
 }
 
-/* --- evaluating ------------------------------------------------------------------------------------------------------- */
+/* --- evaluating --------------------------------------------------------------------------------------------------- */
 
 static moeclip_code stopped(moeclip_error *err) {
   return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
@@ -272,7 +277,8 @@ static moeclip_code evaluate_cell(session *s, moeclip_learner *learner, const do
   o.n_templates = d->prompts.n;
   o.loader_threads = s->o->task.loader_threads;
   MC_TRY(moeclip_learner_evaluate(learner, d->dataset, &o, &s->callbacks, &e, err));
-  moeclip_code code = mc_results_put(&s->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
+  moeclip_code code =
+      mc_results_put(&s->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
   moeclip_evaluation_clear(&e);
   return code == MOECLIP_OK && mc_stop_signal() ? stopped(err) : code;
 }
@@ -319,9 +325,9 @@ static moeclip_code measure(session *s, bool print, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* --- learning --------------------------------------------------------------------------------------------------------- */
+/* --- learning ----------------------------------------------------------------------------------------------------- */
 
-/* True when the checkpoint is of a task that the state holds: the run was killed after saving and before removing it. */
+/* True when the checkpoint is of a task that the state holds: the run was killed after saving, before removing it. */
 static bool checkpoint_is_stale(const session *s) {
   moeclip_tensors *t;
   bool stale = false;
@@ -357,9 +363,11 @@ static moeclip_code learn_reference(session *s, moeclip_error *err) {
   MC_TRY(has_reference(s->o->files.state, &known, err));
   if (known) return MOECLIP_OK;
   if (moeclip_learner_tasks(s->learner) > 0) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                   "--reference: %s holds tasks already and no reference set, which must come first; leave the option out, "
-                   "or start another state", s->o->files.state);
+    return mc_fail(
+        err, MOECLIP_ERROR_ARGUMENT,
+        "--reference: %s holds tasks already and no reference set, which must come first; leave the option out, "
+        "or start another state",
+        s->o->files.state);
   }
   moeclip_dataset *dataset;
   mc_data_choice choice;
@@ -388,8 +396,8 @@ static void print_report(const session *s, const domain *d, const moeclip_learn_
 
 static json_t *report_json(const moeclip_learn_report *r) {
   return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
-                   (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken, "trainable",
-                   (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
+                   (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
+                   "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
                    mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                    mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
 }
@@ -458,7 +466,7 @@ static moeclip_code learn_all(session *s, moeclip_error *err) {
   return (size_t)n_known == s->n_tasks ? measure(s, true, err) : MOECLIP_OK;
 }
 
-/* --- the command ------------------------------------------------------------------------------------------------------ */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 
 static int finish(session *s, moeclip_code code, const moeclip_error *err) {
   mc_progress_end(&s->progress);

@@ -114,19 +114,19 @@ static const mc_option options[] = {
 };
 
 static const char about[] =
-    "Teaches CLIP one DOMAIN (task) after another and keeps what it knew. Before the first task and after each one, every "
-    "DOMAIN and every held-out set is evaluated; the accuracy matrix with Transfer, Average and Last is printed and written "
-    "to the results folder.\n\n"
-    "DOMAIN is PATH or NAME=PATH. PATH is a folder with one subfolder of pictures per class (perhaps below train/ and test/), "
-    "a folder with IDX files (MNIST and its family) or CIFAR's binary files, or a CSV file of path,label.\n\n"
-    "Each finished task is saved at once; an unfinished one is kept in STATE.part. A run that was stopped or killed goes on "
-    "when the same command is given again, and ends with the same state. Tasks that the state knows already (by name) are "
-    "not learned again, so that adding a task means adding a DOMAIN to the command.";
+    "Teaches CLIP one DOMAIN (task) after another and keeps what it knew. Before the first task and after each one, "
+    "every DOMAIN and every held-out set is evaluated; the accuracy matrix with Transfer, Average and Last is "
+    "printed and written to the results folder.\n\nDOMAIN is PATH or NAME=PATH. PATH is a folder with one subfolder "
+    "of pictures per class (perhaps below train/ and test/), a folder with IDX files (MNIST and its family) or "
+    "CIFAR's binary files, or a CSV file of path,label.\n\nEach finished task is saved at once; an unfinished one is "
+    "kept in STATE.part. A run that was stopped or killed goes on when the same command is given again, and ends "
+    "with the same state. Tasks that the state knows already (by name) are not learned again, so that adding a task "
+    "means adding a DOMAIN to the command.";
 
 static const char examples[] =
     "  moeclip learn --model clip.safetensors --state s.safetensors digits=mnist/ birds/ flowers.csv\n"
-    "  moeclip learn --model clip.safetensors --state s.safetensors --shots 5 --iterations 500 --lr 1e-3,5e-4 birds/ cars/\n"
-    "  moeclip learn --model clip.safetensors --state s.safetensors --heldout food/ --reference tiny-imagenet/ birds/\n";
+    "  moeclip learn --model clip.pt --state s.safetensors --shots 5 --iterations 500 --lr 1e-3,5e-4 birds/ cars/\n"
+    "  moeclip learn --model clip.pt --state s.safetensors --heldout food/ --reference tiny-imagenet/ birds/\n";
 
 const mc_command mc_command_learn = {
     .name = "learn",

@@ -1,6 +1,6 @@
 /*
- * The accuracy matrix of a sequence of tasks (method.md section 5): rows are states of knowledge (row 0 before any task,
- * row k after k tasks), columns are data sets. Arithmetic and pictures only; nothing here reads files.
+ * The accuracy matrix of a sequence of tasks (method.md section 5): rows are states of knowledge (row 0 before any
+ * task, row k after k tasks), columns are data sets. Arithmetic and pictures only; nothing here reads files.
  */
 #ifndef MC_CLI_MATRIX_H
 #define MC_CLI_MATRIX_H
@@ -10,7 +10,7 @@
 typedef struct mc_matrix {
   int n_rows, n_columns;
   const char *const *names; /* [n_columns] */
-  const int *tasks;         /* [n_columns] number of the column's task in the order of learning, from 0; -1: never learned */
+  const int *tasks; /* [n_columns] number of the column's task in the order of learning, from 0; -1: never learned */
   const char *const *after; /* [n_rows] the task learned last; NULL: none yet */
   const double *accuracy;   /* [n_rows, n_columns], 0 to 1; NaN: not known */
 } mc_matrix;
@@ -21,8 +21,8 @@ typedef struct mc_matrix {
  *   average of column j: mean of A[i][j] over all i
  *   last of column j: A[last][j]
  * A column that is never learned counts all rows from 1 on as "before"; it has its own numbers, and is left out of the
- * means. NaN where a number that is needed is not known, or there is none. While tasks are still to come, what there is so
- * far is averaged.
+ * means. NaN where a number that is needed is not known, or there is none. While tasks are still to come, what there is
+ * so far is averaged.
  */
 typedef struct mc_summary {
   double transfer, average, last;

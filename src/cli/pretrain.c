@@ -96,11 +96,11 @@ static int check_usage(const mc_args *args, moeclip_pretrain_options *p) {
 
 static int print_report(const pretrain_options *o, const moeclip_learn_report *r) {
   if (o->json) {
-    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "out", o->p.out, "steps",
-                               (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
-                               "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
-                               mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "resumed",
-                               r->resumed);
+    json_t *object =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "out", o->p.out, "steps", (json_int_t)r->iterations,
+                  "images", (json_int_t)r->images, "broken", (json_int_t)r->broken, "trainable",
+                  (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
+                  mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "resumed", r->resumed);
     return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   printf("%s: %lld steps%s, %lld pictures, %lld numbers trained, loss %.4f, %.1f s", o->p.out, (long long)r->iterations,
@@ -144,11 +144,13 @@ const mc_command mc_command_pretrain = {
     .name = "pretrain",
     .summary = "train a CLIP of your own from pictures and captions",
     .usage = "--pairs PATH --out FILE [options]",
-    .about = "Trains all weights of a CLIP with the symmetric contrastive loss: a new one, small enough for a processor, or "
-             "one to go on from. A run that was stopped or killed goes on when the same command is given again.",
-    .examples = "  moeclip pretrain --pairs pictures.csv --out clip.safetensors\n"
-                "  moeclip pretrain --pairs pictures/ --out clip.safetensors --image-size 32 --patch 4 --epochs 5\n"
-                "  moeclip pretrain --pairs pictures.csv --init ViT-B-32.pt --lr 1e-5 --out tuned.safetensors\n",
+    .about =
+        "Trains all weights of a CLIP with the symmetric contrastive loss: a new one, small enough for a processor, "
+        "or one to go on from. A run that was stopped or killed goes on when the same command is given again.",
+    .examples =
+        "  moeclip pretrain --pairs pictures.csv --out clip.safetensors\n"
+        "  moeclip pretrain --pairs pictures/ --out clip.safetensors --image-size 32 --patch 4 --epochs 5\n"
+        "  moeclip pretrain --pairs pictures.csv --init ViT-B-32.pt --lr 1e-5 --out tuned.safetensors\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(pretrain_options),

@@ -31,7 +31,7 @@ static json_t *find_column(const json_t *columns, const char *name) {
   return NULL;
 }
 
-/* --- what an older file may be kept of -------------------------------------------------------------------------------- */
+/* --- what an older file may be kept of ---------------------------------------------------------------------------- */
 
 static moeclip_code check_shape(const json_t *root, const char *path, moeclip_error *err) {
   const char *format = text_of(root, "format");
@@ -46,7 +46,8 @@ static moeclip_code check_shape(const json_t *root, const char *path, moeclip_er
   }
   if (ok) return MOECLIP_OK;
   return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                 "%s: not a file that moeclip learn has written; remove it, or choose another folder with --results", path);
+                 "%s: not a file that moeclip learn has written; remove it, or choose another folder with --results",
+                 path);
 }
 
 static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
@@ -59,8 +60,8 @@ static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
   json_t *root = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, &where);
   free(data);
   if (!root) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; remove it, or choose another folder with --results", path,
-                   where.line, where.text);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; remove it, or choose another folder with --results",
+                   path, where.line, where.text);
   }
   moeclip_code code = check_shape(root, path, err);
   if (code == MOECLIP_OK) {
@@ -79,8 +80,8 @@ static moeclip_code check_run(const json_t *old, const json_t *run, const char *
     char *was = json_dumps(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
     char *is = json_dumps(value, JSON_ENCODE_ANY);
     mc_fail(err, MOECLIP_ERROR_MISMATCH,
-            "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder with --results", path,
-            key, was ? was : "nothing", is ? is : "nothing");
+            "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder with --results",
+            path, key, was ? was : "nothing", is ? is : "nothing");
     free(was);
     free(is);
     return MOECLIP_ERROR_MISMATCH;
@@ -110,16 +111,18 @@ static void forget_column(json_t *rows, const char *name) {
 }
 
 /* New columns first come as they are given; what only the older file has goes to the end. */
-static moeclip_code merge_columns(json_t *columns, const json_t *old, json_t *rows, const char *const *tasks, int n_tasks,
-                                  moeclip_error *err) {
+static moeclip_code merge_columns(json_t *columns, const json_t *old, json_t *rows, const char *const *tasks,
+                                  int n_tasks, moeclip_error *err) {
   size_t i;
   json_t *column;
   json_array_foreach(json_object_get(old, "columns"), i, column) {
     const char *name = text_of(column, "name");
     json_t *now = find_column(columns, name);
     if (now && !json_equal(json_object_get(now, "same"), json_object_get(column, "same"))) {
-      mc_warn("%s has changed since it was evaluated (other pictures, classes or prompts): its earlier numbers are left out",
-              name);
+      mc_warn(
+          "%s has changed since it was evaluated (other pictures, classes or prompts): its earlier numbers are left "
+          "out",
+          name);
       forget_column(rows, name);
     }
     if (now) continue;
@@ -201,9 +204,10 @@ void mc_results_clear(mc_results *r) {
   *r = (mc_results){0};
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
-moeclip_code mc_results_add_row(mc_results *r, int n_tasks, const char *after, const char *checksum, moeclip_error *err) {
+moeclip_code mc_results_add_row(mc_results *r, int n_tasks, const char *after, const char *checksum,
+                                moeclip_error *err) {
   if ((int)json_array_size(rows_of(r)) > n_tasks) return MOECLIP_OK;
   json_t *row = json_pack("{s:s?, s:s?, s:{}}", "after", after, "state", checksum, "cells");
   return json_array_append_new(rows_of(r), row) == 0 ? MOECLIP_OK : no_memory(err);
@@ -226,7 +230,7 @@ moeclip_code mc_results_put_learned(mc_results *r, const char *task, json_t *rep
   return json_object_set_new(json_object_get(r->root, "learned"), task, report) == 0 ? MOECLIP_OK : no_memory(err);
 }
 
-/* --- the matrix ------------------------------------------------------------------------------------------------------- */
+/* --- the matrix --------------------------------------------------------------------------------------------------- */
 
 typedef struct matrix_memory {
   mc_matrix m;
@@ -246,8 +250,10 @@ static moeclip_code matrix_make(const mc_results *r, matrix_memory *x, moeclip_e
   size_t n_rows = json_array_size(rows_of(r)), n_columns = json_array_size(columns_of(r)), n = 0;
   *x = (matrix_memory){0};
   if (mc_mul_size(n_rows, n_columns, &n) && n < 100000000) {
-    *x = (matrix_memory){.names = calloc(n_columns + 1, sizeof *x->names), .after = calloc(n_rows + 1, sizeof *x->after),
-                         .tasks = calloc(n_columns + 1, sizeof *x->tasks), .accuracy = calloc(n + 1, sizeof(double))};
+    *x = (matrix_memory){.names = calloc(n_columns + 1, sizeof *x->names),
+                         .after = calloc(n_rows + 1, sizeof *x->after),
+                         .tasks = calloc(n_columns + 1, sizeof *x->tasks),
+                         .accuracy = calloc(n + 1, sizeof(double))};
   }
   if (!x->names || !x->after || !x->tasks || !x->accuracy) {
     matrix_clear(x);
@@ -281,7 +287,8 @@ static moeclip_code put_summary(mc_results *r, const mc_matrix *m, moeclip_error
     for (int j = 0; j < m->n_columns; j++) {
       json_object_set_new(columns, m->names[j], mc_json_real(part_of(mc_matrix_column(m, j), k)));
     }
-    json_t *object = json_pack("{s:o, s:o}", "mean", mc_json_real(part_of(mc_matrix_summary(m), k)), "columns", columns);
+    json_t *object =
+        json_pack("{s:o, s:o}", "mean", mc_json_real(part_of(mc_matrix_summary(m), k)), "columns", columns);
     if (json_object_set_new(r->root, keys[k], object) != 0) return no_memory(err);
   }
   return MOECLIP_OK;

@@ -29,7 +29,8 @@ static moeclip_code container_of(const char *path, moeclip_container *out, moecl
   } else if (dot && (strcasecmp(dot, ".pth") == 0 || strcasecmp(dot, ".pt") == 0)) {
     *out = MOECLIP_TORCH_ZIP;
   } else {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: its ending must say what to write: .safetensors, .pth or .pt", path);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: its ending must say what to write: .safetensors, .pth or .pt",
+                   path);
   }
   return MOECLIP_OK;
 }
@@ -46,8 +47,8 @@ static size_t count_overflows(const moeclip_tensor *from, const float *values, c
 }
 
 /* One tensor in another dtype, into memory that the collection owns. */
-static moeclip_code put_converted(const moeclip_tensor *t, moeclip_dtype dtype, moeclip_tensors *out, size_t *n_overflows,
-                                  moeclip_error *err) {
+static moeclip_code put_converted(const moeclip_tensor *t, moeclip_dtype dtype, moeclip_tensors *out,
+                                  size_t *n_overflows, moeclip_error *err) {
   size_t n = moeclip_tensor_elements(t), n_bytes;
   if (!mc_mul_size(n, moeclip_dtype_size(dtype), &n_bytes)) return mc_fail_memory(err, SIZE_MAX, t->name);
   float *values = mc_alloc(n, sizeof *values);
@@ -78,8 +79,8 @@ static moeclip_code put_converted(const moeclip_tensor *t, moeclip_dtype dtype, 
   return code;
 }
 
-static moeclip_code put_tensors(const moeclip_tensors *in, int dtype, moeclip_tensors *out, moeclip_convert_report *report,
-                                moeclip_error *err) {
+static moeclip_code put_tensors(const moeclip_tensors *in, int dtype, moeclip_tensors *out,
+                                moeclip_convert_report *report, moeclip_error *err) {
   for (size_t i = 0; i < moeclip_tensors_count(in); i++) {
     const moeclip_tensor *t = moeclip_tensors_at(in, i);
     bool convert = dtype >= 0 && t->dtype <= MOECLIP_F64 && t->dtype != (moeclip_dtype)dtype;
