@@ -94,6 +94,6 @@ const mc_command mc_command_convert = {
     .defaults = defaults,
     .min_positional = 2,
     .max_positional = 2,
-    .positional = "IN or OUT",
+    .positional = "IN or OUT (both are needed)",
     .run = run,
 };

@@ -8,27 +8,27 @@
 #include "base/memory.h"
 #include "cli/args.h"
 
-enum { WIDTH = 96, INDENT = 30 };
+enum { WIDTH = 80, INDENT = 28 };
 
 /* Prints text wrapped at WIDTH, its lines after the first indented; `at` is the column where it begins. */
-static void wrap(FILE *f, const char *text, size_t at, size_t indent) {
+static void wrap(FILE *f, const char *text, int at, int indent) {
+  int gap = 0; /* spaces that are due before the next word, if that stays on the line */
   for (const char *word = text; *word;) {
-    size_t n = strcspn(word, " \n");
-    if (at + n > WIDTH && at > indent) {
-      fprintf(f, "\n%*s", (int)indent, "");
+    int n = (int)strcspn(word, " \n");
+    if (at + gap + n > WIDTH && at > indent) {
+      fprintf(f, "\n%*s", indent, "");
       at = indent;
+      gap = 0;
     }
-    fwrite(word, 1, n, f);
-    at += n;
-    word += n;
-    for (; *word == ' ' || *word == '\n'; word++) {
-      if (*word == '\n') {
-        fprintf(f, "\n%*s", (int)indent, "");
-        at = indent;
-      } else if (at < WIDTH && word[1] && word[1] != '\n') {
-        fputc(' ', f);
-        at++;
-      }
+    fprintf(f, "%*s%.*s", gap, "", n, word);
+    at += gap + n;
+    gap = 0;
+    for (word += n; *word == ' ' || *word == '\n'; word++) {
+      gap++;
+      if (*word != '\n') continue;
+      fprintf(f, "\n%*s", word[1] == '\n' ? 0 : indent, "");
+      at = indent;
+      gap = 0;
     }
   }
   fputc('\n', f);
@@ -70,7 +70,7 @@ static void put_default(char *out, size_t n_out, const mc_option *o, const void 
 static void put_range(char *out, size_t n_out, const mc_option *o) {
   out[0] = 0;
   if (o->kind != MC_OPT_INT && o->kind != MC_OPT_LONG && o->kind != MC_OPT_REAL && o->kind != MC_OPT_MEBI) return;
-  if (o->max >= 1e9) {
+  if (o->max >= 1e6) {
     snprintf(out, n_out, "at least %g", o->min);
   } else {
     snprintf(out, n_out, "%g to %g", o->min, o->max);
@@ -119,8 +119,8 @@ char *mc_args_help(const mc_command *c) {
     if (i == 0 && c->options[0].kind != MC_OPT_HEADING) fprintf(f, "\nOptions:\n");
     put_option(f, &c->options[i], options);
   }
-  fprintf(f, "  --help%*sThis text\n", INDENT - 8, "");
-  fprintf(f, "\nOptions may stand before or after the arguments, as --name value or --name=value; -- ends them.\n");
+  fprintf(f, "  --help%*sthis text\n", INDENT - 8, "");
+  fprintf(f, "\nOptions may stand before or after the arguments, as --name value or\n--name=value; -- ends them.\n");
   fprintf(f, "\nExamples:\n%s\nExit codes:\n%s", c->examples, exit_codes);
   free(options);
   if (fclose(f) != 0) {

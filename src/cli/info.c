@@ -112,14 +112,23 @@ static json_t *describe(const char *path, const moeclip_tensors *t, const info_o
 
 /* --- text --------------------------------------------------------------------------------------------------------- */
 
+static void put_bytes(char *out, size_t n_out, double bytes) {
+  static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  for (; bytes >= 1024 && unit < 4; unit++) bytes /= 1024;
+  snprintf(out, n_out, "%.*f %s", unit == 0 ? 0 : 1, bytes, units[unit]);
+}
+
 static void print_types(const json_t *object) {
   const char *key;
+  char bytes[32];
   json_t *type;
   bool first = true;
   printf("%lld tensors", (long long)json_integer_value(json_object_get(object, "tensors")));
   json_object_foreach(json_object_get(object, "types"), key, type) {
-    printf("%s %lld %s of %.1f MiB", first ? ":" : ",", (long long)json_integer_value(json_object_get(type, "tensors")),
-           key, (double)json_integer_value(json_object_get(type, "bytes")) / 1048576);
+    put_bytes(bytes, sizeof bytes, (double)json_integer_value(json_object_get(type, "bytes")));
+    printf("%s %lld %s (%s)", first ? ":" : ",", (long long)json_integer_value(json_object_get(type, "tensors")), key,
+           bytes);
     first = false;
   }
   printf("\n");
