@@ -64,7 +64,7 @@ static void put_cell(const layout *l, int x, int y, double v, const char *row, c
   if (own) fputs(" stroke=\"#d97706\" stroke-width=\"2\"", l->f);
   fputs("/>", l->f);
   fprintf(l->f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\" fill=\"%s\">", x + (CELL_WIDTH - GAP) / 2,
-          y + CELL_HEIGHT / 2 + 4, !isnan(v) && v > 0.55 ? "#ffffff" : "#22302f");
+          y + CELL_HEIGHT / 2 + 4, !isnan(v) && v > 0.72 ? "#ffffff" : "#22302f");
   if (isnan(v)) {
     fputs("\xe2\x80\x93", l->f);
   } else {

@@ -20,7 +20,8 @@ static const char *path_of(const char *name) {
 enum { D = 64, EMBED = 2 };
 
 /* Numbers that tell where they came from: `start` and on. */
-static void add(moeclip_tensors *t, const char *name, float start, int rank, int64_t a, int64_t b, int64_t c, int64_t d) {
+static void add(moeclip_tensors *t, const char *name, float start, int rank, int64_t a, int64_t b, int64_t c,
+                int64_t d) {
   static float values[4 * D * D * 4];
   int64_t shape[4] = {a, b, c, d};
   size_t n = 1;
@@ -30,7 +31,8 @@ static void add(moeclip_tensors *t, const char *name, float start, int rank, int
 }
 
 static void add_layer(moeclip_tensors *t, const char *tower) {
-  static const char *const squares[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"};
+  static const char *const squares[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                        "self_attn.out_proj"};
   static const char *const norms[] = {"layer_norm1", "layer_norm2"};
   char name[128];
   for (int i = 0; i < 4; i++) {

@@ -76,12 +76,35 @@ static void test_values(void) {
 }
 
 static void test_refused(void) {
-  static const char *const lines[] = {
-      "--number",       "--number 0",      "--number 11",   "--number 1.5", "--number 3x", "--number 0x3",
-      "--number=",      "--choice b",      "--choice",      "--choice a|bc", "--many -1",  "--many 99999999999999999999",
-      "--seed -1",      "--seed 1e3",      "--seed 18446744073709551616", "--real nan",    "--real inf",
-      "--real 0x1",     "--real 1.01",     "--real -0.1",   "--real 1e999",  "--memory 0", "--memory 1025",
-      "--flag=1",       "--numbr 3",       "-n",            "a b c",         "--text=",    "--number 1 --number 2"};
+  static const char *const lines[] = {"--number",
+                                      "--number 0",
+                                      "--number 11",
+                                      "--number 1.5",
+                                      "--number 3x",
+                                      "--number 0x3",
+                                      "--number=",
+                                      "--choice b",
+                                      "--choice",
+                                      "--choice a|bc",
+                                      "--many -1",
+                                      "--many 99999999999999999999",
+                                      "--seed -1",
+                                      "--seed 1e3",
+                                      "--seed 18446744073709551616",
+                                      "--real nan",
+                                      "--real inf",
+                                      "--real 0x1",
+                                      "--real 1.01",
+                                      "--real -0.1",
+                                      "--real 1e999",
+                                      "--memory 0",
+                                      "--memory 1025",
+                                      "--flag=1",
+                                      "--numbr 3",
+                                      "-n",
+                                      "a b c",
+                                      "--text=",
+                                      "--number 1 --number 2"};
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
     CHECK_MSG(code_of(lines[i]) == MC_EXIT_USAGE, "taken: %s", lines[i]);
   }
@@ -126,7 +149,8 @@ static void test_help_of_commands(void) {
     }
     for (const char *at = help; (at = strstr(at, "\n  --")); at += 4) n_listed++;
     CHECK_MSG(n_listed == n_taken + 1, "%s: %zu listed, %zu taken", k->name, n_listed, n_taken); /* and --help */
-    CHECK(strstr(help, "\nExamples:\n  moeclip ") && strstr(help, "\nExit codes:\n") && strstr(help, "Usage: moeclip "));
+    CHECK(strstr(help, "\nExamples:\n  moeclip ") && strstr(help, "\nExit codes:\n") &&
+          strstr(help, "Usage: moeclip "));
     free(help);
   }
 }

@@ -9,7 +9,9 @@
 static char folder[] = "/tmp/moeclip-results-XXXXXX";
 static const char *const tasks[] = {"a", "b"};
 
-static json_t *run_of(int seed) { return json_pack("{s:s, s:i, s:s}", "backbone", "0123", "seed", seed, "mode", "moe"); }
+static json_t *run_of(int seed) {
+  return json_pack("{s:s, s:i, s:s}", "backbone", "0123", "seed", seed, "mode", "moe");
+}
 
 static json_t *column(const char *name, int task, int pictures) {
   return json_pack("{s:s, s:o, s:{s:i}}", "name", name, "task", task < 0 ? json_null() : json_integer(task), "same",
@@ -87,7 +89,8 @@ static void test_written(void) {
   CHECK(fabs(json_real_value(json_object_get(json_object_get(root, "transfer"), "mean")) - 0.3) < 1e-12);
   CHECK(fabs(json_real_value(json_object_get(json_object_get(root, "average"), "mean")) - 0.3) < 1e-12);
   CHECK(fabs(json_real_value(json_object_get(json_object_get(root, "last"), "mean")) - 0.35) < 1e-12);
-  CHECK(json_integer_value(json_object_get(json_object_get(json_object_get(root, "learned"), "a"), "iterations")) == 11);
+  CHECK(json_integer_value(json_object_get(json_object_get(json_object_get(root, "learned"), "a"), "iterations")) ==
+        11);
   json_decref(root);
 }
 
@@ -97,9 +100,13 @@ static void test_refused(void) {
   CHECK(mc_results_open(folder, run_of(1), columns_of(20), tasks, 2, "sum-b", &r, &err) == MOECLIP_ERROR_MISMATCH);
   CHECK(strstr(err.message, "seed was 0, now 1") && strstr(err.message, "--results"));
   char path[128];
-  static const char *const texts[] = {"", "{", "[]", "{\"format\": \"moeclip matrix 1\"}",
-                                      "{\"format\": \"moeclip matrix 1\", \"run\": {}, \"columns\": [1], \"rows\": []}",
-                                      "{\"format\": \"moeclip matrix 1\", \"run\": {}, \"columns\": [], \"rows\": [{}]}"};
+  static const char *const texts[] = {
+      "",
+      "{",
+      "[]",
+      "{\"format\": \"moeclip matrix 1\"}",
+      "{\"format\": \"moeclip matrix 1\", \"run\": {}, \"columns\": [1], \"rows\": []}",
+      "{\"format\": \"moeclip matrix 1\", \"run\": {}, \"columns\": [], \"rows\": [{}]}"};
   snprintf(path, sizeof path, "%s/matrix.json", folder);
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     FILE *f = fopen(path, "w");
