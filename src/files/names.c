@@ -228,6 +228,12 @@ moeclip_code mc_names_normalise(const moeclip_tensors *in, moeclip_tensors **out
            : naming == MC_NAMES_OPENCLIP_TEXT ? from_openclip_text(tensor, t, err)
                                               : borrow(t, tensor->name, tensor, err);
   }
+  /* Metadata goes along: it may say which activation the model has. */
+  for (size_t i = 0; code == MOECLIP_OK && i < moeclip_tensors_metadata_count(in); i++) {
+    const char *key, *value;
+    moeclip_tensors_metadata_at(in, i, &key, &value);
+    code = moeclip_tensors_set_metadata(t, key, value, err);
+  }
   if (code == MOECLIP_OK) code = check_complete(t, err);
   if (code != MOECLIP_OK) {
     moeclip_tensors_destroy(t);

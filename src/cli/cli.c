@@ -1,0 +1,124 @@
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval, &mc_command_classify,
+                                         &mc_command_pretrain, &mc_command_info, &mc_command_convert};
+const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
+
+static const char overview[] =
+    "Typical use:\n"
+    "  moeclip pretrain --pairs pictures/ --out clip.safetensors     a small CLIP of your own, or download one\n"
+    "  moeclip learn --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
+    "  moeclip eval --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
+    "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n"
+    "\n\"moeclip COMMAND --help\" explains a command.\n";
+
+static void print_overview(FILE *f) {
+  fprintf(f, "moeclip " MOECLIP_VERSION ": continual learning of CLIP with mixture-of-experts adapters\n\n"
+             "Usage: moeclip COMMAND [options] arguments\n\nCommands:\n");
+  for (size_t i = 0; i < mc_n_commands; i++) fprintf(f, "  %-10s %s\n", mc_commands[i]->name, mc_commands[i]->summary);
+  fprintf(f, "  %-10s %s\n", "help", "this text, or that of a command: moeclip help learn");
+  fprintf(f, "\nOptions:\n  --help     this text\n  --version  the version\n\n%s", overview);
+}
+
+static const mc_command *find_command(const char *name) {
+  for (size_t i = 0; i < mc_n_commands; i++) {
+    if (strcmp(mc_commands[i]->name, name) == 0) return mc_commands[i];
+  }
+  return NULL;
+}
+
+static int unknown_command(const char *name) {
+  const char *names[16];
+  size_t n = 0;
+  for (size_t i = 0; i < mc_n_commands && n < 15; i++) names[n++] = mc_commands[i]->name;
+  names[n++] = "help";
+  const char *nearest = mc_nearest(name, names, n);
+  if (nearest) return mc_usage_error(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, nearest);
+  return mc_usage_error(NULL, "unknown command \"%s\"; \"moeclip help\" lists them", name);
+}
+
+/* Output that could not be written (a full disk, a closed pipe) must not look like success. */
+static int finish_output(int code) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  fprintf(stderr, "moeclip: standard output could not be written\n");
+  return code == MC_EXIT_OK ? MC_EXIT_FAILURE : code;
+}
+
+static int print_help(const mc_command *c) {
+  char *text = mc_args_help(c);
+  if (!text) return mc_usage_error(c, "out of memory");
+  fputs(text, stdout);
+  free(text);
+  return MC_EXIT_OK;
+}
+
+static int run_help(int argc, char **argv) {
+  if (argc > 1) return mc_usage_error(NULL, "help takes one command; \"moeclip help\" lists them");
+  const mc_command *c = argc == 1 ? find_command(argv[0]) : NULL;
+  if (c) return print_help(c);
+  if (argc == 1 && strcmp(argv[0], "help") != 0) return unknown_command(argv[0]);
+  print_overview(stdout);
+  return MC_EXIT_OK;
+}
+
+static int run_command(const mc_command *c, int argc, char **argv) {
+  mc_args args;
+  int code = mc_args_parse(c, argc, argv, &args);
+  if (code == MC_EXIT_HELP) {
+    code = print_help(c);
+  } else if (code == MC_EXIT_OK) {
+    code = c->run(&args);
+  }
+  mc_args_clear(&args);
+  return code;
+}
+
+int mc_cli_main(int argc, char **argv) {
+  if (argc < 2) {
+    print_overview(stderr);
+    return MC_EXIT_USAGE;
+  }
+  const char *word = argv[1];
+  int code;
+  if (strcmp(word, "--version") == 0) {
+    printf("moeclip " MOECLIP_VERSION "\n");
+    code = MC_EXIT_OK;
+  } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+    code = run_help(0, NULL);
+  } else if (strcmp(word, "help") == 0) {
+    code = run_help(argc - 2, argv + 2);
+  } else if (word[0] == '-') {
+    code = mc_usage_error(NULL, "unknown option %s; a command comes first: \"moeclip help\" lists them", word);
+  } else {
+    const mc_command *c = find_command(word);
+    code = c ? run_command(c, argc - 2, argv + 2) : unknown_command(word);
+  }
+  return finish_output(code);
+}
+
+char *mc_with_ending(const char *path, const char *ending) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+  size_t n = dot && dot > name ? (size_t)(dot - path) : strlen(path);
+  return mc_format("%.*s%s", (int)n, path, ending);
+}
+
+int mc_report(const moeclip_error *err) {
+  fprintf(stderr, "moeclip: %s\n", err->message);
+  return MC_EXIT_FAILURE;
+}
+
+void mc_warn(const char *format, ...) {
+  va_list args;
+  fprintf(stderr, "moeclip: ");
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fputc('\n', stderr);
+}

@@ -1,0 +1,99 @@
+/* `moeclip convert` */
+#include "moeclip/convert.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/cli.h"
+
+typedef struct convert_options {
+  int dtype, names, activation, json;
+} convert_options;
+
+#define AT(field) offsetof(convert_options, field)
+
+static void defaults(void *p) { *(convert_options *)p = (convert_options){.dtype = -1, .activation = -1}; }
+
+static const mc_option options[] = {
+    {MC_OPT_CHOICE, "dtype", "f32|f16|bf16", "number type of all floating tensors", AT(dtype), 0, 0, "f32|f16|bf16",
+     "as they are"},
+    {MC_OPT_CHOICE, "names", "keep|openai",
+     "openai: a CLIP in Hugging Face's or OpenCLIP's names gets OpenAI's, which the published checkpoints use",
+     AT(names), 0, 0, "keep|openai", 0},
+    {MC_OPT_CHOICE, "activation", "quick-gelu|gelu", "note it in the metadata of OUT", AT(activation), 0, 0,
+     "quick-gelu|gelu", "as IN says, or the config.json beside a CLIP that is renamed"},
+    {MC_OPT_FLAG, "json", NULL, "print the report as JSON", AT(json), 1, 0, 0, 0},
+};
+
+/* The activation of a Hugging Face model: "hidden_act" in its config.json, or in the vision_config of that. */
+static int activation_beside(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char *name = mc_format("%.*sconfig.json", slash ? (int)(slash - path + 1) : 0, path);
+  json_t *config = name ? json_load_file(name, 0, NULL) : NULL;
+  const char *act = json_string_value(json_object_get(config, "hidden_act"));
+  if (!act) act = json_string_value(json_object_get(json_object_get(config, "vision_config"), "hidden_act"));
+  int activation = act && strcmp(act, "gelu") == 0 ? 1 : act && strcmp(act, "quick_gelu") == 0 ? 0 : -1;
+  json_decref(config);
+  free(name);
+  return activation;
+}
+
+static int print_report(const convert_options *o, const char *out, const moeclip_convert_report *r) {
+  if (r->n_overflows > 0) {
+    mc_warn("%s: %zu numbers are too large for this number type and became infinite", out, r->n_overflows);
+  }
+  if (r->n_metadata_lost > 0) {
+    mc_warn("%s: %zu metadata entries have no place in this container and are left out", out, r->n_metadata_lost);
+  }
+  if (o->json) {
+    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:s?}", "out", out, "tensors", (json_int_t)r->n_tensors,
+                               "changed", (json_int_t)r->n_changed, "overflows", (json_int_t)r->n_overflows,
+                               "metadata_lost", (json_int_t)r->n_metadata_lost, "naming", r->naming);
+    return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
+  }
+  printf("%s: %zu tensors, %zu of them in another number type", out, r->n_tensors, r->n_changed);
+  if (r->naming) printf(", names were %s", r->naming);
+  printf("\n");
+  return MC_EXIT_OK;
+}
+
+static int run(const mc_args *args) {
+  const convert_options *o = args->options;
+  const char *in = args->positional[0], *out = args->positional[1];
+  moeclip_convert_options how;
+  moeclip_convert_report report;
+  moeclip_error err;
+  int activation = o->activation;
+  moeclip_convert_options_defaults(&how);
+  how.dtype = o->dtype; /* the choices stand in the order of moeclip_dtype */
+  how.openai_names = o->names;
+  if (activation < 0 && o->names) activation = activation_beside(in);
+  how.activation = activation < 0 ? NULL : activation ? "gelu" : "quick_gelu";
+  if (moeclip_convert(in, out, &how, &report, &err) != MOECLIP_OK) return mc_report(&err);
+  return print_report(o, out, &report);
+}
+
+const mc_command mc_command_convert = {
+    .name = "convert",
+    .summary = "change the container, names or number type of a tensor file",
+    .usage = "IN OUT [options]",
+    .about =
+        "Reads the tensors of IN (safetensors, PyTorch's .pth or .pt old and new, TorchScript) and writes them to "
+        "OUT, whose ending says what it becomes: .safetensors, .pth or .pt. safetensors' metadata is kept where OUT "
+        "has a place for it. IN and OUT may be the same file. Nothing in a file is ever executed.",
+    .examples =
+        "  moeclip convert ViT-B-16.pt clip.safetensors --dtype f32\n"
+        "  moeclip convert model.safetensors clip.safetensors --names openai\n"
+        "  moeclip convert clip.safetensors clip.pth --dtype f16\n",
+    .options = options,
+    .n_options = sizeof options / sizeof options[0],
+    .options_size = sizeof(convert_options),
+    .defaults = defaults,
+    .min_positional = 2,
+    .max_positional = 2,
+    .positional = "IN or OUT (both are needed)",
+    .run = run,
+};

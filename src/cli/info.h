@@ -1,0 +1,14 @@
+/* A learner's state (docs/STATE.md) as JSON and as text, without the model that it belongs to. */
+#ifndef MC_CLI_INFO_H
+#define MC_CLI_INFO_H
+
+#include "cli/cli.h"
+
+/* NULL when the file is no state. Else the JSON object of its metadata, with "checkpoint" (true for an unfinished
+ * task), "thresholds", "reference" (pictures), and "blocks": [{"tower", "block", "experts", "frozen": [e...], "counts":
+ * [n...]}]. */
+json_t *mc_info_state(const moeclip_tensors *t);
+/* state may be NULL. */
+void mc_info_print_state(const json_t *state);
+
+#endif

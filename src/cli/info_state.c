@@ -1,0 +1,153 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/info.h"
+
+/* Element i of a tensor of int64, uint8 or float64; 0 outside. */
+static double element(const moeclip_tensor *t, size_t i) {
+  if (!t || i >= moeclip_tensor_elements(t)) return 0;
+  const char *at = (const char *)t->data + i * moeclip_dtype_size(t->dtype);
+  int64_t whole;
+  double real;
+  switch (t->dtype) {
+    case MOECLIP_I64: memcpy(&whole, at, sizeof whole); return (double)whole;
+    case MOECLIP_U8: return *(const unsigned char *)at;
+    case MOECLIP_F64: memcpy(&real, at, sizeof real); return real;
+    default: return 0;
+  }
+}
+
+static const moeclip_tensor *block_tensor(const moeclip_tensors *t, const char *what, const char *tower, int block) {
+  char name[64];
+  snprintf(name, sizeof name, "%s.%s.%d", what, tower, block);
+  return moeclip_tensors_find(t, name);
+}
+
+static void describe_tower(const moeclip_tensors *t, const char *tower, json_t *blocks) {
+  for (int b = 0; b < 100000; b++) {
+    const moeclip_tensor *frozen = block_tensor(t, "frozen", tower, b);
+    const moeclip_tensor *counts = block_tensor(t, "counts", tower, b);
+    if (!frozen && !counts) break;
+    size_t n = moeclip_tensor_elements(frozen ? frozen : counts);
+    json_t *which = json_array(), *used = json_array();
+    for (size_t e = 0; e < n; e++) {
+      if (element(frozen, e) > 0) json_array_append_new(which, json_integer((json_int_t)e));
+      if (counts) json_array_append_new(used, json_integer((json_int_t)element(counts, e)));
+    }
+    json_array_append_new(blocks, json_pack("{s:s, s:i, s:I, s:o, s:o}", "tower", tower, "block", b, "experts",
+                                            (json_int_t)n, "frozen", which, "counts", used));
+  }
+}
+
+json_t *mc_info_state(const moeclip_tensors *t) {
+  const char *format = moeclip_tensors_metadata(t, "moeclip.format");
+  const char *text = moeclip_tensors_metadata(t, "moeclip.state");
+  if (!format || strncmp(format, "state ", 6) != 0 || !text) return NULL;
+  json_t *state = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+  if (!json_is_object(state)) {
+    json_decref(state);
+    return NULL;
+  }
+  const char *step = moeclip_tensors_metadata(t, "checkpoint.step");
+  const char *checksum = moeclip_tensors_metadata(t, "moeclip.checksum");
+  const moeclip_tensor *thresholds = moeclip_tensors_find(t, "selector.thresholds");
+  const moeclip_tensor *reference = moeclip_tensors_find(t, "selector.reference");
+  json_t *list = json_array(), *blocks = json_array();
+  for (size_t i = 0; thresholds && i < moeclip_tensor_elements(thresholds); i++) {
+    json_array_append_new(list, mc_json_real(element(thresholds, i)));
+  }
+  describe_tower(t, "visual", blocks);
+  describe_tower(t, "text", blocks);
+  json_object_set_new(state, "format", json_string(format));
+  json_object_set_new(state, "checksum", checksum ? json_string(checksum) : json_null());
+  json_object_set_new(state, "checkpoint_step", step ? json_integer(strtoll(step, NULL, 10)) : json_null());
+  json_object_set_new(state, "thresholds", list);
+  json_object_set_new(state, "reference_pictures",
+                      json_integer(reference && reference->rank > 0 ? reference->shape[0] : 0));
+  json_object_set_new(state, "has_reference",
+                      json_boolean(moeclip_tensors_find(t, "selector.0.encoder.0.weight") != NULL));
+  json_object_set_new(state, "blocks", blocks);
+  return state;
+}
+
+/* --- text --------------------------------------------------------------------------------------------------------- */
+
+static long long number(const json_t *object, const char *key) {
+  return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static const char *text_of(const json_t *object, const char *key) {
+  const char *s = json_string_value(json_object_get(object, key));
+  return s ? s : "?";
+}
+
+static void print_strings(const json_t *list, size_t most) {
+  size_t i, n = json_array_size(list);
+  json_t *item;
+  json_array_foreach((json_t *)(uintptr_t)list, i, item) {
+    if (i == most) {
+      printf(" ... (%zu in all)", n);
+      break;
+    }
+    const char *s = json_string_value(item);
+    printf("%s%s", i ? ", " : "", s ? s : "?");
+  }
+}
+
+static void print_tasks(const json_t *state) {
+  const json_t *tasks = json_object_get(state, "tasks"), *thresholds = json_object_get(state, "thresholds");
+  size_t n = json_array_size(tasks);
+  printf("  %zu task%s\n", n, n == 1 ? "" : "s");
+  for (size_t t = 0; t < n; t++) {
+    const json_t *task = json_array_get(tasks, t), *threshold = json_array_get(thresholds, t);
+    printf("  %3zu  %s: %zu classes, %lld pictures, %lld steps", t, text_of(task, "name"),
+           json_array_size(json_object_get(task, "classes")), number(task, "images"), number(task, "iterations"));
+    if (json_is_real(threshold)) printf(", threshold %.5g", json_real_value(threshold));
+    printf("\n       classes: ");
+    print_strings(json_object_get(task, "classes"), 12);
+    printf("\n       prompts: ");
+    print_strings(json_object_get(task, "templates"), 6);
+    printf("\n");
+  }
+}
+
+static void print_block(const json_t *block) {
+  size_t i;
+  json_t *e;
+  printf("  %-6s %2lld: %lld experts, %zu frozen", text_of(block, "tower"), number(block, "block"),
+         number(block, "experts"), json_array_size(json_object_get(block, "frozen")));
+  json_array_foreach(json_object_get(block, "frozen"), i, e) {
+    printf("%s%lld", i ? " " : " (", (long long)json_integer_value(e));
+  }
+  printf("%s; used in the last task:", json_array_size(json_object_get(block, "frozen")) ? ")" : "");
+  json_array_foreach(json_object_get(block, "counts"), i, e) printf(" %lld", (long long)json_integer_value(e));
+  printf("\n");
+}
+
+void mc_info_print_state(const json_t *state) {
+  size_t i;
+  json_t *block;
+  if (!state) return;
+  bool moe = strcmp(text_of(state, "mode"), "moe") == 0;
+  printf("state of a learner (%s): mode %s, backbone %s, seed %s\n", text_of(state, "format"), text_of(state, "mode"),
+         text_of(state, "backbone"), text_of(state, "seed"));
+  if (json_is_integer(json_object_get(state, "checkpoint_step"))) {
+    printf("  a checkpoint: the last task is unfinished, %lld steps done\n", number(state, "checkpoint_step"));
+  }
+  print_tasks(state);
+  if (!moe) return;
+  const json_t *selector = json_object_get(state, "selector");
+  printf("  selector: %lld hidden units, ", number(selector, "hidden"));
+  if (*text_of(selector, "alexnet") && strcmp(text_of(selector, "alexnet"), "?") != 0) {
+    printf("AlexNet %s", text_of(selector, "alexnet"));
+  } else {
+    printf("tokens after block %lld of the image tower", number(selector, "layer"));
+  }
+  printf(", %s\n", json_is_true(json_object_get(state, "has_reference")) ? "with a reference set" : "no reference set");
+  printf("  experts: %lld at the start, top %lld, bottleneck %lld, a task freezes %lld%s\n", number(state, "experts"),
+         number(state, "top_k"), number(state, "bottleneck"), number(state, "freeze_per_task"),
+         json_is_false(json_object_get(state, "text_adapters")) ? ", image tower alone" : "");
+  json_array_foreach(json_object_get(state, "blocks"), i, block) print_block(block);
+}

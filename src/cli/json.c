@@ -1,0 +1,19 @@
+#include <math.h>
+#include <stdio.h>
+
+#include "cli/cli.h"
+
+json_t *mc_json_real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
+json_t *mc_json_strings(const char *const *s, size_t n) {
+  json_t *array = json_array();
+  for (size_t i = 0; i < n; i++) json_array_append_new(array, json_string(s[i]));
+  return array;
+}
+
+bool mc_json_print(json_t *object, bool indented) {
+  bool ok = object && json_dumpf(object, stdout, indented ? JSON_INDENT(1) : JSON_COMPACT) == 0 && putchar('\n') != EOF;
+  json_decref(object);
+  if (!ok) fprintf(stderr, "moeclip: the results could not be written as JSON\n");
+  return ok;
+}

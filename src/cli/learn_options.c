@@ -1,0 +1,145 @@
+#include "cli/learn_options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define AT(field) offsetof(mc_learn_options, field)
+#define HUGE_NUMBER 9e15
+
+static void defaults(void *p) {
+  mc_learn_options *o = p;
+  moeclip_model_options model;
+  moeclip_model_options_defaults(&model);
+  o->files.activation = (int)model.activation;
+  moeclip_learner_options_defaults(&o->learner);
+  moeclip_task_options_defaults(&o->task);
+  moeclip_evaluate_options_defaults(&o->evaluate);
+  mc_data_choice_defaults(&o->data);
+  o->reference_iterations = 1000;
+  o->measure = 1;
+}
+
+static const mc_option options[] = {
+    {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_TEXT, "model", "FILE",
+     "CLIP weights: safetensors, .pth or .pt, in OpenAI's, OpenCLIP's or Hugging Face's names. Needed",
+     AT(files.model), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "state", "FILE",
+     "what was learned: made when it is not there, else learning goes on from it; FILE.part holds an unfinished "
+     "task. Needed", AT(files.state), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "results", "FOLDER", "for matrix.txt, matrix.json and matrix.svg", AT(results), 0, 0, 0,
+     "the state's name with .results for its ending"},
+    {MC_OPT_TEXT, "heldout", "[NAME=]PATH",
+     "a data set that is evaluated in every row and never learned: shows what becomes of zero-shot ability. May be "
+     "given several times", AT(heldout), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "reference", "PATH",
+     "pictures of no task in particular: the selector learns them first as \"none of the tasks\", if the state has "
+     "no such pictures yet", AT(reference), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, for a selector like the paper's",
+     AT(files.alexnet), 0, 0, 0, "the selector looks at the image tower's own tokens"},
+
+    {MC_OPT_HEADING, "Pictures and words", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_LONG, "shots", "N", "few-shot: learn from N pictures of each class, each cropped once and kept so",
+     AT(shots), 1, HUGE_NUMBER, 0, "all pictures"},
+    {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(data.max_train), 1, HUGE_NUMBER,
+     0, "all pictures"},
+    {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(data.max_test), 1, HUGE_NUMBER,
+     0, "all pictures"},
+    {MC_OPT_REAL, "train-fraction", "SHARE", "of a data set without a split of its own, the share to learn from",
+     AT(data.train_fraction), 0.001, 0.999, 0, 0},
+    {MC_OPT_INT, "split-seed", "N", "of that split", AT(data.split_seed), 0, 2147483647, 0, 0},
+    {MC_OPT_LIST, "template", "TEXT",
+     "a prompt with {} for the class name. May be given several times: the first trains, all are averaged when "
+     "classifying", AT(templates), 0, 0, 0, "a photo of a {}."},
+    {MC_OPT_LIST, "templates", "[NAME=]FILE", "prompts, one a line, for all data sets or for the one of that name",
+     AT(template_files), 0, 0, 0, 0},
+    {MC_OPT_LIST, "classes", "[NAME=]FILE",
+     "class names, one a line in order of label, for data sets that have only numbers", AT(data.classes), 0, 0, 0, 0},
+
+    {MC_OPT_HEADING, "The learner (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_CHOICE, "mode", "moe|finetune",
+     "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets", AT(learner.mode),
+     0, 0, "moe|finetune", 0},
+    {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",
+     AT(learner.n_experts), 1, 4096, 0, 0},
+    {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, 0},
+    {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, 0},
+    {MC_OPT_INT, "freeze", "N", "most used experts of each block that a finished task freezes for good",
+     AT(learner.freeze_per_task), 0, 4096, 0, 0},
+    {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learner.text_adapters), 0, 0, 0, 0},
+    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the selector's autoencoders", AT(learner.selector_hidden),
+     1, 65536, 0, 0},
+    {MC_OPT_INT, "selector-layer", "N", "block of the image tower whose tokens the selector sees, from 0",
+     AT(learner.selector_layer), 0, 4096, 0, "chosen by the tower's depth"},
+    {MC_OPT_SEED, "seed", "N", "of everything random; the same seed gives the same state, bit for bit",
+     AT(learner.seed), 0, 0, 0, 0},
+
+    {MC_OPT_HEADING, "Training", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_LONG, "iterations", "N", "optimizer steps a task (and one more, as published)", AT(task.iterations), 1,
+     1e12, 0, 0},
+    {MC_OPT_INT, "batch", "N", "pictures a step", AT(task.batch), 1, 1048576, 0, 0},
+    {MC_OPT_TEXT, "lr", "X[,X...]", "learning rate: one, or one for each DOMAIN in order", AT(rates), 0, 0, 0,
+     "0.001"},
+    {MC_OPT_REAL, "weight-decay", "X", "of AdamW", AT(task.weight_decay), 0, 1e6, 0, 0},
+    {MC_OPT_REAL, "smoothing", "X", "label smoothing, below 1", AT(task.label_smoothing), 0, 0.999999, 0, 0},
+    {MC_OPT_LONG, "warmup", "N", "steps until the learning rate is reached", AT(task.warmup), 0, 1e12, 0,
+     "100, at most a fifth of the iterations"},
+    {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out, below 1", AT(task.dropout), 0,
+     0.999999, 0, 0},
+    {MC_OPT_LONG, "selector-iterations", "N", "steps of a task's autoencoder", AT(task.selector_iterations), 1, 1e12,
+     0, 0},
+    {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(task.selector_learning_rate), 1e-12,
+     1e6, 0, 0},
+    {MC_OPT_LONG, "reference-iterations", "N", "steps of the reference set's autoencoder", AT(reference_iterations),
+     1, 1e12, 0, 0},
+    {MC_OPT_REAL, "threshold", "X", "error above which the selector turns a picture away", AT(task.threshold), 0, 1e6,
+     0, "set by training pictures held out for that"},
+
+    {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_FLAG, "no-eval", NULL, "do not evaluate; no matrix is written", AT(measure), 0, 0, 0, 0},
+    {MC_OPT_INT, "eval-batch", "N", "pictures evaluated at once", AT(evaluate.batch), 1, 1048576, 0, 0},
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
+     "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,
+     "auto|quick-gelu|gelu", 0},
+    {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},
+    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(task.loader_threads), 1, 4096, 0,
+     "as many as compute"},
+    {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(task.kept_bytes), 1, 16777216,
+     0, "automatic"},
+    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task",
+     AT(task.checkpoint_seconds), 0, 1e6, 0, 0},
+    {MC_OPT_FLAG, "json", NULL, "print what matrix.json holds instead of text, once at the end", AT(json), 1, 0, 0,
+     0},
+    {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(quiet), 1, 0, 0, 0},
+};
+
+static const char about[] =
+    "Teaches CLIP one DOMAIN (task) after another and keeps what it knew. Before the first task and after each one, "
+    "every DOMAIN and every held-out set is evaluated; the accuracy matrix with Transfer, Average and Last is "
+    "printed and written to the results folder.\n\nDOMAIN is PATH or NAME=PATH. PATH is a folder with one subfolder "
+    "of pictures per class (perhaps below train/ and test/), a folder with IDX files (MNIST and its family) or "
+    "CIFAR's binary files, or a CSV file of path,label.\n\nEach finished task is saved at once; an unfinished one is "
+    "kept in STATE.part. A run that was stopped or killed goes on when the same command is given again, and ends "
+    "with the same state. Tasks that the state knows already (by name) are not learned again, so that adding a task "
+    "means adding a DOMAIN to the command.";
+
+static const char examples[] =
+    "  moeclip learn --model clip.safetensors --state s.safetensors digits=mnist/ birds/ flowers.csv\n"
+    "  moeclip learn --model clip.pt --state s.safetensors --shots 5 --iterations 500 --lr 1e-3,5e-4 birds/ cars/\n"
+    "  moeclip learn --model clip.pt --state s.safetensors --heldout food/ --reference tiny-imagenet/ birds/\n";
+
+const mc_command mc_command_learn = {
+    .name = "learn",
+    .summary = "learn one domain after another, and keep what was known",
+    .usage = "--model FILE --state FILE [options] DOMAIN...",
+    .about = about,
+    .examples = examples,
+    .options = options,
+    .n_options = sizeof options / sizeof options[0],
+    .options_size = sizeof(mc_learn_options),
+    .defaults = defaults,
+    .min_positional = 1,
+    .max_positional = 100000,
+    .positional = "a DOMAIN",
+    .run = mc_learn_run,
+};

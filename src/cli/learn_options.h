@@ -1,0 +1,24 @@
+/* The options of `moeclip learn`: learn_options.c holds their table, learn.c what is done with them. */
+#ifndef MC_CLI_LEARN_OPTIONS_H
+#define MC_CLI_LEARN_OPTIONS_H
+
+#include "cli/cli.h"
+
+typedef struct mc_learn_options {
+  mc_model_choice files;
+  const char *results, *reference, *rates;
+  moeclip_learner_options learner;
+  moeclip_task_options task;
+  moeclip_evaluate_options evaluate;
+  mc_data_choice data;
+  mc_list templates, template_files, heldout;
+  int64_t shots, reference_iterations;
+  int measure, json, quiet;
+} mc_learn_options;
+
+int mc_learn_run(const mc_args *args);
+
+/* Options of the learner that were given must be those of the state that is there. */
+moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *learner, moeclip_error *err);
+
+#endif
