@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-NEEDED = ["pillow==12.0.0", "numpy==2.2.6", "fonttools==4.60.1"]
+NEEDED = ["pillow==13.0.0", "numpy==2.4.6", "fonttools==4.68.0"]
 SEED = "moeclip 1"
 
 
@@ -34,7 +34,9 @@ def arguments():
     parser = argparse.ArgumentParser(description="Gather the pre-training pictures and captions.")
     parser.add_argument("out", help="folder to write; an earlier result in it is replaced")
     parser.add_argument("--cache", help="folder for downloaded packages (default: OUT/.cache)")
-    parser.add_argument("--venv", default=str(HERE.parent / ".deps" / "venv"), help="virtual environment to make and use")
+    parser.add_argument("--venv", default=str(HERE.parent / ".deps" / "venv"),
+                        help="virtual environment to make and use (default: .deps/venv)")
+    parser.add_argument("--compact", help="also write a small, freely licensed part there (how data/zeroshot was made)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     return parser.parse_args()
 
@@ -46,8 +48,13 @@ def enter_venv(folder):
         return
     if not (Path(folder) / ".ready").exists():
         print(f"making {folder}: Pillow, numpy, fontTools", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"] + NEEDED, check=True)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            subprocess.run(install + NEEDED, check=True)
+        except subprocess.CalledProcessError:
+            sys.exit(f"pretrain_data.py: cannot make the virtual environment {folder}: see above "
+                     "(scripts/setup.sh --with-tests installs python3-venv)")
         (Path(folder) / ".ready").write_text("\n".join(NEEDED))
     os.execv(str(python), [str(python), str(Path(__file__).resolve())] + sys.argv[1:])
 
@@ -106,7 +113,7 @@ def hold_objects(pictures, most=40, least=4):
                 taken += group
                 keys.add(key)
         if len(taken) >= least:
-            held[label] = taken
+            held[label] = sorted(taken)
     return held, keys
 
 
@@ -128,14 +135,17 @@ def hold_categories(pictures, taken, share=0.14, most=100):
 
 def write_heldout(folder, held, pictures, canvases):
     from moedata.pictures import composed
+    from moedata.words import MISFILED
     names = []
     for label, indices in held.items():
-        place = folder / label
+        place = folder / label.replace(" ", "_")
         place.mkdir(parents=True)
         for number, index in enumerate(sorted(indices)):
+            if pictures[index].name in MISFILED:
+                continue
             name = f"{pictures[index].source}-{number:03d}.png"
             composed(canvases[index], (255, 255, 255)).save(place / name, optimize=True)
-            names.append([f"{folder.name}/{label}/{name}", pictures[index].name])
+            names.append([f"{folder.name}/{place.name}/{name}", pictures[index].name])
     with open(folder.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(names)
 
@@ -153,7 +163,8 @@ def write_training(out, training, pictures, canvases):
             (out / path.parent).mkdir(parents=True, exist_ok=True)
             colour = background(canvas, chance("background", picture.source, picture.key, str(index)))
             composed(canvas, colour).save(out / path, quality=90)
-            rows.writerow([path.as_posix()] + captions(picture.style, picture.name, picture.keywords, picture.category))
+            texts = captions(picture.style, picture.name, picture.keywords, picture.category)
+            rows.writerow([path.as_posix()] + texts)
             paths[index] = path
     return paths
 
@@ -170,8 +181,31 @@ def write_reference(out, training, pictures, paths, size=2000):
             shutil.copyfile(out / paths[index], place / paths[index].name)
 
 
-def counted(held):
-    return {label: len(indices) for label, indices in held.items()}
+def write_compact(folder, objects, categories, training, pictures, canvases):
+    """A small part of the held-out and reference pictures, of sources that anyone may pass on: for data/zeroshot."""
+    from moedata.pictures import composed
+    from moedata.words import MISFILED
+    by_category = defaultdict(list)
+    for index in training:
+        if pictures[index].category:
+            by_category[pictures[index].category].append(index)
+    parts = (("objects", objects, 20), ("categories", categories, 16), ("reference", by_category, 14))
+    for part, groups, most in parts:
+        shutil.rmtree(folder / part, ignore_errors=True)
+        for label, indices in sorted(groups.items()):
+            free = [index for index in indices if pictures[index].source in ("openclipart", "noto")
+                    and (part == "reference" or pictures[index].name not in MISFILED)]
+            chosen = sorted(free, key=lambda index: chance("compact", part, pictures[index].key, str(index)))[:most]
+            place = folder / part / label.replace(" ", "_")
+            for index in chosen if len(chosen) > 1 else []:
+                place.mkdir(parents=True, exist_ok=True)
+                picture = composed(canvases[index], (255, 255, 255))
+                picture.save(place / f"{pictures[index].source}-{index:05d}.jpg", quality=90, optimize=True)
+
+
+def counted(held, pictures):
+    from moedata.words import MISFILED
+    return {label: sum(pictures[index].name not in MISFILED for index in indices) for label, indices in held.items()}
 
 
 def main():
@@ -209,12 +243,14 @@ def main():
     write_heldout(out / "heldout" / "categories", categories, pictures, canvases)
     paths = write_training(out, training, pictures, canvases)
     write_reference(out, training, pictures, paths)
+    if options.compact:
+        write_compact(Path(options.compact), objects, categories, training, pictures, canvases)
     counts = {"training": len(training), "sources": Counter(pictures[index].source for index in training),
               "categories": Counter(str(pictures[index].category) for index in training),
-              "objects": counted(objects), "heldout_categories": counted(categories)}
+              "objects": counted(objects, pictures), "heldout_categories": counted(categories, pictures)}
     (out / "counts.json").write_text(json.dumps(counts, indent=1) + "\n")
-    print(f"{out}: {len(training)} training pictures; held out: {sum(counts['objects'].values())} of "
-          f"{len(objects)} object classes, {sum(counts['heldout_categories'].values())} of {len(categories)} categories")
+    print(f"{out}: {len(training)} training pictures; held out: {sum(counts['objects'].values())} of {len(objects)} "
+          f"object classes, {sum(counts['heldout_categories'].values())} of {len(categories)} categories")
 
 
 if __name__ == "__main__":

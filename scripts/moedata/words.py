@@ -40,7 +40,8 @@ CLASSES = {
     "rabbit": ("rabbit bunny hare", "ears", "animals faces"),
     "elephant": ("elephant mammoth", "", "animals"),
     "bird": ("bird birds parrot owl eagle duck penguin swan flamingo pigeon dove sparrow toucan rooster chicken turkey"
-             " peacock goose crow hawk pelican cockatoo rosella robin parakeet heron", "house roast bath cage", "animals"),
+             " peacock goose crow hawk pelican cockatoo rosella robin parakeet heron",
+             "house roast bath cage", "animals"),
     "fish": ("fish fishes goldfish trout shark angelfish clownfish carp blowfish tuna salmon piranha",
              "hook jelly star cake fork boat dolphin whale mammal bluewhale", "animals"),
     "butterfly": ("butterfly butterflies moth", "", "animals"),
@@ -53,36 +54,43 @@ CLASSES = {
     "bread": ("bread baguette loaf croissant bagel toast", "box wine", "food"),
     "cake": ("cake cupcake cakes gateau", "fish moon rice mix", "food"),
     "pizza": ("pizza", "", "food"),
-    "flower": ("flower flowers rose tulip daisy blossom sunflower hibiscus orchid daffodil lily", "card pot border hat flowerandpot cactus",
-               "plants"),
+    "flower": ("flower flowers rose tulip daisy blossom sunflower hibiscus orchid daffodil lily",
+               "card pot border hat flowerandpot cactus", "plants"),
     "tree": ("tree trees palm oak fir pine", "hand hands up decision leaf tanabata decoration cone", "plants"),
     "mushroom": ("mushroom mushrooms toadstool", "cloud", "food plants"),
-    "car": ("car automobile taxi cars sedan roadster", "railway cable tram cart battery sleeper track parking dining light cow",
-            "vehicles"),
+    "car": ("car automobile taxi cars sedan roadster",
+            "railway cable tram cart battery sleeper track parking dining light cow", "vehicles"),
     "bus": ("bus minibus trolleybus", "stop usb", "vehicles"),
     "train": ("train locomotive tram monorail", "station", "vehicles"),
     "airplane": ("airplane plane aeroplane jet biplane 747", "ski paper boat", "vehicles"),
-    "boat": ("boat ship sailboat yacht canoe ferry speedboat", "house rocket space knot wind diagram sailing harbour lighthouse labels",
-             "vehicles"),
+    "boat": ("boat ship sailboat yacht canoe ferry speedboat",
+             "house rocket space knot wind diagram sailing harbour lighthouse labels", "vehicles"),
     "bicycle": ("bicycle bike tricycle", "person man woman motor motorbike", "vehicles"),
-    "house": ("house houses cottage home hut igloo", "page button folder greenhouse bird dog table lighthouse", "buildings"),
+    "house": ("house houses cottage home hut igloo",
+              "page button folder greenhouse bird dog table lighthouse", "buildings"),
     "guitar": ("guitar guitars", "", ""),
     "drum": ("drum drums bongo", "", "music"),
     "book": ("book books notebook", "mark face address bag store newspaper", ""),
     "chair": ("chair armchair stool", "wheel wheelchair lift", ""),
-    "clock": ("clock watch stopwatch", "o'clock clockwise thirty anticlockwise tower watch-tower frog cd player bicycles", ""),
+    "clock": ("clock watch stopwatch",
+              "o'clock clockwise thirty anticlockwise tower watch-tower frog cd player bicycles", ""),
     "key": ("key keys", "board keyboard musical character button piano music lime caps", "tools"),
     "umbrella": ("umbrella umbrellas parasol", "acorn", ""),
     "hammer": ("hammer mallet", "sickle wrench pick", "tools"),
     "scissors": ("scissors scissor", "", "tools"),
     "telephone": ("telephone phone cellphone", "off no booth selfie", "electronics tools"),
     "light bulb": ("bulb lightbulb", "christmas garlic flower tulip", "electronics"),
-    "star": ("star stars", "fish david struck face trek wars crescent starfish night dotted six shooting", "signs shapes"),
+    "star": ("star stars",
+             "fish david struck face trek wars crescent starfish night dotted six shooting", "signs shapes"),
     "heart": ("heart hearts", "eyes eye hands couple cat envelope person man woman kiss ace card suit decoration",
               "signs"),
     "crown": ("crown tiara", "person", "clothes tools"),
     "skull": ("skull", "", ""),
 }
+
+# Held-out pictures that turned out, looked at one by one, not to show what their class says: in no test.
+MISFILED = {"apple juice box", "apple juice box bw", "candied apples ganson", "anchor", "minute hand", "bus opposite",
+            "cat scrathing post", "shelby cobra car bluepr", "sim", "houses"}
 
 TESTED_STYLES = {"emoji", "clipart", "stamp", "cartoon", "flag"}
 
@@ -98,9 +106,11 @@ STYLE = {
     "photo": ["a photo of {}", "a photograph of {}"],
 }
 
-DULL = set("hash unsorted clip_art clipart clip art contour outlined outline colour color colored coloured cartoon image "
-           "images openclipart open domain public svg and the of for with a an in on simple icon icons theme lemon flat "
-           "etiquette other misc various inkscape drawing black white bw externalsource externallinks line remix".split())
+DULL = set("""
+hash unsorted clip_art clipart clip art contour outlined outline colour color colored coloured cartoon image
+images openclipart open domain public svg and the of for with a an in on simple icon icons theme lemon flat
+etiquette other misc various inkscape drawing black white bw externalsource externallinks line remix
+""".split())
 
 MASS = set("bread food water fire rain snow ice wine beer music cheese rice lightning milk honey grass money juice "
            "clothing transport furniture corn garlic broccoli coffee tea seaweed fog wind hair wood tofu sushi "
@@ -120,7 +130,8 @@ def with_article(name):
     last = name.split(" ")[-1].lower()
     if first in ("a", "an", "the", "two", "three", "some", "no", "this", "many") or first.endswith("'s"):
         return name
-    head = re.split(r" (?:with|in|of|on|at|from|without|holding|and)\b|[:,(]", name, maxsplit=1)[0].split(" ")[-1].lower()
+    head = re.split(r" (?:with|in|of|on|at|from|without|holding|and)\b|[:,(]", name, maxsplit=1)[0]
+    head = head.split(" ")[-1].lower()
     if last in MASS or head in MASS or (head.endswith("s") and not head.endswith(("ss", "us", "is"))):
         return name
     if not first[:1].isalpha() or first.endswith("ing"):
