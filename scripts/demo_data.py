@@ -85,7 +85,8 @@ def committed(*parts):
         for part in parts:
             if not (source / part).is_dir():
                 raise PackageError(f"{source / part} is missing: this is not a whole checkout of moeclip")
-            target = folder / part if len(parts) > 1 else folder
+            # A test folder alone: all of it is for evaluating.
+            target = folder / part / "test" if len(parts) > 1 else folder
             shutil.copytree(source / part, target, dirs_exist_ok=True)
     return copy
 

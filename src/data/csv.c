@@ -159,7 +159,8 @@ static moeclip_code number_rows(moeclip_dataset *d, mc_csv *c, size_t n_text, mo
     MC_TRY(number_row(d, c, c->line - 1, pixels + at, err));
     MC_TRY(mc_csv_next(c, &more, err));
   }
-  return MOECLIP_OK;
+  bool found;
+  return mc_dataset_classes_file(d, "classes.txt", &found, err);
 }
 
 typedef struct labelled { char *label; size_t item; } labelled;

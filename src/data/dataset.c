@@ -72,7 +72,11 @@ static void drop_classes(moeclip_dataset *d) {
 moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool *found, moeclip_error *err) {
   uint8_t *text = NULL;
   size_t n;
-  char *path = mc_format("%s/%s", d->path, file);
+  size_t n_folder = strlen(d->path);
+  if (!mc_is_folder(d->path)) {
+    while (n_folder > 0 && d->path[n_folder - 1] != '/') n_folder--;
+  }
+  char *path = mc_format("%.*s%s%s", (int)n_folder, d->path, n_folder ? "/" : "", file);
   if (!path) return mc_fail_memory(err, strlen(d->path), "a file name");
   *found = mc_is_file(path);
   moeclip_code code = *found ? mc_file_read(path, 1 << 24, &text, &n, err) : MOECLIP_OK;

@@ -79,15 +79,31 @@ static char *subfolder(const char *folder, const char *const *names) {
   return NULL;
 }
 
+/* A test folder alone is a set to evaluate on; beside others it may as well be a class of that name. */
+static bool only_subfolder(const char *folder) {
+  char **names;
+  size_t n, n_folders = 0;
+  if (mc_list_folder(folder, &names, &n, NULL) != MOECLIP_OK) return false;
+  for (size_t i = 0; i < n; i++) {
+    char *path = mc_format("%s/%s", folder, names[i]);
+    n_folders += path && mc_is_folder(path);
+    free(path);
+  }
+  mc_names_free(names, n);
+  return n_folders == 1;
+}
+
 moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err) {
   static const char *const trains[] = {"train", "training", "Train", "TRAIN", NULL};
   static const char *const tests[] = {"test", "val", "valid", "validation", "testing", "Test", "TEST", NULL};
-  char *train = subfolder(d->path, trains), *test = train ? subfolder(d->path, tests) : NULL;
+  char *train = subfolder(d->path, trains), *test = subfolder(d->path, tests);
   moeclip_code code;
   d->format = "folder";
   if (train && test) {
     code = read_classes(d, train, MOECLIP_TRAIN, true, err);
     if (code == MOECLIP_OK && d->n_items > 0) code = read_classes(d, test, MOECLIP_TEST, false, err);
+  } else if (test && only_subfolder(d->path)) {
+    code = read_classes(d, test, MOECLIP_TEST, true, err);
   } else {
     code = read_classes(d, d->path, MC_SPLIT_UNKNOWN, true, err);
   }
