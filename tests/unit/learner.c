@@ -334,7 +334,9 @@ static void test_evaluate(void) {
     CHECK(e.routed[0] + e.routed[1] + e.routed[2] == e.n);
     CHECK(e.routed_right[0] + e.routed_right[1] + e.routed_right[2] == e.n_right);
     CHECK(e.class_right[0] + e.class_right[1] == e.n_right);
-    CHECK_MSG(e.accuracy > 0.9, "accuracy on %s: %.3f", both[t], e.accuracy);
+    CHECK_MSG(e.accuracy > 0.9, "accuracy on %s: %.3f; routed %d %d %d, right %d %d %d", both[t], e.accuracy,
+              (int)e.routed[0], (int)e.routed[1], (int)e.routed[2], (int)e.routed_right[0], (int)e.routed_right[1],
+              (int)e.routed_right[2]);
     moeclip_evaluation_clear(&e);
     moeclip_evaluate_options o;
     moeclip_evaluate_options_defaults(&o);
