@@ -1,7 +1,7 @@
 #!/bin/sh
 # Learning for real, with a tiny CLIP: what is written, going on after kill -9 and after signals, eval, classify.
 # usage: learn.sh MOECLIP DATA PICTURES
-M=$1 PICTURES=$3
+M=$(realpath "$1") PICTURES=$3
 T=$(mktemp -d) || exit 1
 running=
 trap '[ -n "$running" ] && kill -9 $running 2>/dev/null; rm -rf "$T"' EXIT
@@ -29,14 +29,18 @@ accuracies() { grep -E '"(accuracy|right|n|to|mean)"' "$1"; }
 cd "$T" || exit 1
 sizes="--image-size 16 --patch 8 --visual-layers 2 --visual-width 64 --visual-hidden 64 --context 12 --vocabulary 600
        --text-layers 2 --text-width 64 --text-hidden 64 --embed 32"
-small="--experts 4 --bottleneck 4 --selector-hidden 8 --selector-iterations 20 --iterations 60 --batch 8 --threads 1"
+small="--experts 4 --bottleneck 4 --selector-hidden 8 --selector-iterations 20 --batch 8 --threads 1"
+short="--iterations 60"
 
 # pretrain, and going on with it after kill -9
-pretrain() { "$M" pretrain --pairs pictures/colours/train --out "$1" $sizes --epochs 30 --batch 6 --warmup 5 --threads 1 "$2" "$3"; }
-pretrain clip.safetensors --quiet --json >out 2>err || fail "pretrain: $(cat err)"
+# run=exec in the background, so that $! is the program and not a shell around it
+run=
+pretrain() { $run "$M" pretrain --pairs pictures/colours/train --out "$1" $sizes --epochs 30 --batch 6 --warmup 5 --threads 1 "$2" "$3"; }
+pretrain clip.safetensors --quiet --json >out 2>err || { fail "pretrain: $(cat err)"; exit 1; }
 grep -q '"steps":180' out || fail "pretrain: $(cat out)"
+run=exec
 pretrain again.safetensors --checkpoint-seconds 0 >out 2>err &
-running=$!
+running=$! run=
 i=0
 while [ ! -e again.safetensors.part ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i + 1)); done
 kill -9 $running
@@ -53,10 +57,10 @@ expect 0 'CLIP in openai names' info clip.safetensors
 learn() {
   state=$1
   shift
-  "$M" learn --model clip.safetensors --state "$state" $small --heldout spots=pictures/spots "$@" pictures/colours \
+  $run "$M" learn --model clip.safetensors --state "$state" $small $short --heldout spots=pictures/spots "$@" pictures/colours \
     lines=pictures/stripes
 }
-learn whole.safetensors >out 2>err || fail "learn: $(cat err)"
+learn whole.safetensors >out 2>err || { fail "learn: $(cat err)"; exit 1; }
 grep -q '^after lines ' out || fail "learn: $(cat out)"
 [ "$(grep -c '^zero-shot ' out)" -eq 3 ] || fail "learn: not a matrix after each task: $(cat out)"
 for f in matrix.txt matrix.json matrix.svg; do [ -s whole.results/$f ] || fail "learn: no $f"; done
@@ -75,8 +79,9 @@ same head whole.results/matrix.txt
 
 # killed in the first task and in the second, and gone on with
 kill_when() { # until the file is there, but not before the other
+  run=exec
   learn killed.safetensors --checkpoint-seconds 0 >out 2>err &
-  running=$!
+  running=$! run=
   i=0
   while { [ ! -e killed.safetensors.part ] || { [ -n "$1" ] && [ ! -e "$1" ]; }; } && [ $i -lt 1200 ]; do
     sleep 0.02
@@ -100,8 +105,9 @@ same a b
 [ -e killed.safetensors.part ] && fail "learn, killed: the checkpoint is still there"
 
 # a checkpoint that stayed behind after its task was saved does no harm
+run=exec
 learn stale.safetensors --checkpoint-seconds 0 >out 2>err &
-running=$!
+running=$! run=
 i=0
 while [ ! -e stale.safetensors.part ] && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
 cp stale.safetensors.part stale
@@ -115,22 +121,25 @@ expect 0 'after more' learn --model clip.safetensors --state stale.safetensors -
 
 # signals: a checkpoint, a sentence, 128 + the signal's number
 for signal in INT:130 TERM:143; do
-  learn stopped.safetensors --iterations 100000 >out 2>err &
-  running=$!
+  short="--iterations 30000"
+  run=exec
+  learn stopped.safetensors >out 2>err &
+  running=$! run=
   i=0
-  while ! grep -q 'zero-shot' out && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
+  while [ ! -e stopped.results/matrix.json ] && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
   sleep 1
   kill -s ${signal%:*} $running
   wait $running
   is=$?
   running=
+  short="--iterations 60"
   [ $is -eq ${signal#*:} ] || fail "SIG${signal%:*}: exit code $is: $(cat err)"
   grep -q 'stopped at step .*stopped.safetensors.part keeps the unfinished task: give the same command again' err ||
     fail "SIG${signal%:*}: $(cat err)"
   [ -e stopped.safetensors.part ] || fail "SIG${signal%:*}: no checkpoint"
 done
 expect 0 'unfinished' info stopped.safetensors.part
-expect 1 'belongs to another run' learn --model clip.safetensors --state stopped.safetensors $small pictures/colours
+expect 1 'belongs to another run' learn --model clip.safetensors --state stopped.safetensors $small $short pictures/colours
 
 # what does not fit the state, or is asked for wrongly
 expect 1 'experts 5: the state was made with 4' learn --model clip.safetensors --state whole.safetensors --experts 5 \
@@ -140,18 +149,18 @@ expect 1 'two data sets are named colours' learn --model clip.safetensors --stat
 expect 1 'must come first' learn --model clip.safetensors --state whole.safetensors --reference pictures/spots \
   pictures/colours lines=pictures/stripes
 expect 1 'has no {}' learn --model clip.safetensors --state n.safetensors --template 'a photo' pictures/colours
-expect 1 'another run' learn --model clip.safetensors --state n.safetensors --results whole.results $small --seed 9 \
+expect 1 'another run' learn --model clip.safetensors --state n.safetensors --results whole.results $small $short --seed 9 \
   pictures/colours
 [ -e n.safetensors ] && fail "a refused run left a state"
 
 # the reference set; fine-tuning; few shots; a learning rate each; JSON
-expect 0 '"mean"' learn --model clip.safetensors --state r.safetensors $small --reference pictures/spots \
+expect 0 '"mean"' learn --model clip.safetensors --state r.safetensors $small $short --reference pictures/spots \
   --reference-iterations 20 --shots 2 --lr 1e-3,2e-3 --json --quiet pictures/colours pictures/stripes
 expect 0 'with a reference set' info r.safetensors
 expect 0 'Average' learn --model clip.safetensors --state f.safetensors --mode finetune --iterations 20 --batch 8 \
   --lr 1e-4 pictures/colours pictures/stripes
 expect 0 'mode finetune' info f.safetensors
-expect 0 '.' learn --model clip.safetensors --state q.safetensors $small --no-eval --quiet pictures/colours
+expect 0 '.' learn --model clip.safetensors --state q.safetensors $small $short --no-eval --quiet pictures/colours
 [ -e q.results ] && fail "--no-eval made results"
 
 # eval
