@@ -32,7 +32,8 @@ typedef struct moeclip_dataset moeclip_dataset;
 
 /*
  * PATH is one of
- *   a folder with one subfolder per class, or with train/ and test/ (or val/, valid/, validation/) above those;
+ *   a folder with one subfolder per class, or with train/ and test/ (or val/, valid/, validation/) above those, or with
+ *     test/ alone (a set to evaluate on);
  *   a folder with IDX files in the MNIST family's names ({train,t10k}-{images-idx3,labels-idx1}-ubyte, .gz or not);
  *   a folder with CIFAR binary files (data_batch_*.bin + test_batch.bin, or train.bin + test.bin for 100 fine labels);
  *   a CSV file: rows of path,label (paths relative to the file; quoted fields and a header row are understood; an

@@ -10,6 +10,8 @@ struct mc_compute {
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   int n_threads;
+  float *copies; /* scratch of matrix products, made on first use */
+  size_t n_copies;
 };
 
 /* Puts a oneDNN status into err, naming what was being done. */

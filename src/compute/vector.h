@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(MOECLIP_ONE_TARGET)
-#define MC_VECTORISED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define MC_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define MC_VECTORISED
 #endif

@@ -1,0 +1,1 @@
+"""Helpers of scripts/pretrain_data.py and scripts/demo_data.py."""

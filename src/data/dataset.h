@@ -1,0 +1,85 @@
+/*
+ * What the readers of data/ share: the list of pictures that a data set is made of. A reader (folder.c, idx.c, cifar.c,
+ * csv.c) adds classes and items; dataset.c then names, splits and limits them.
+ */
+#ifndef MC_DATA_DATASET_H
+#define MC_DATA_DATASET_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "moeclip/dataset.h"
+
+enum { MC_SPLIT_UNKNOWN = -1 };
+
+typedef struct mc_item {
+  char *path;            /* owned: a picture file; or NULL: pixels */
+  const uint8_t *pixels; /* planes [channels, height, width] in one of the set's blocks */
+  int32_t label;
+  int32_t split;         /* MOECLIP_TRAIN, MOECLIP_TEST or MC_SPLIT_UNKNOWN */
+  uint32_t row;          /* of pixels: number in its file, and which file */
+  uint32_t file;
+} mc_item;
+
+typedef struct mc_block_of_pixels {
+  char *file; /* name for messages */
+  uint8_t *data;
+} mc_block_of_pixels;
+
+struct moeclip_dataset {
+  char *path, *name;
+  const char *format;
+  char **classes;
+  size_t n_classes, cap_classes;
+  mc_item *items;
+  size_t n_items, cap_items;
+  mc_block_of_pixels *blocks;
+  size_t n_blocks;
+  int channels, height, width; /* of items with pixels */
+  uint32_t *split[2];          /* [n_split]: numbers of items */
+  size_t n_split[2];
+};
+
+/* Appends an item; takes over item->path (also when this fails). */
+moeclip_code mc_dataset_add(moeclip_dataset *d, const mc_item *item, moeclip_error *err);
+/* Takes over data (from malloc, also when this fails) and copies the file's name; *block is its number. */
+moeclip_code mc_dataset_keep(moeclip_dataset *d, const char *file, uint8_t *data, uint32_t *block, moeclip_error *err);
+/* Appends a class name (copied). */
+moeclip_code mc_dataset_add_class(moeclip_dataset *d, const char *name, size_t n, moeclip_error *err);
+/* Class names from a file with one name a line beside the data; false when there is no such file. */
+moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool *found, moeclip_error *err);
+
+/* The readers. Each fails without classes or items; paths are in the messages. */
+moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err);
+moeclip_code mc_read_idx(moeclip_dataset *d, moeclip_error *err);
+moeclip_code mc_read_cifar(moeclip_dataset *d, moeclip_error *err);
+moeclip_code mc_read_csv(moeclip_dataset *d, moeclip_error *err);
+/* Does the folder hold such files? */
+bool mc_is_idx(const char *folder);
+bool mc_is_cifar(const char *folder);
+
+/* A picture's file name by its ending: jpg, jpeg, png, webp in any case. */
+bool mc_is_picture_name(const char *name);
+/* Names in a folder, sorted by byte, without hidden ones; free with mc_names_free. */
+moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_error *err);
+void mc_names_free(char **names, size_t n);
+bool mc_is_folder(const char *path);
+bool mc_is_file(const char *path);
+
+/* A whole file, unpacked when it is gzip; at most max_bytes. *data is freed with free and has a 0 after its end. */
+moeclip_code mc_read_maybe_gzip(const char *path, size_t max_bytes, uint8_t **data, size_t *n, moeclip_error *err);
+
+/* One row of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes; CRLF or LF). The fields point into the
+ * text, which is changed in place. */
+typedef struct mc_csv {
+  char *at, *end;
+  size_t line;     /* of the row that comes next, from 1 */
+  char **fields;   /* [n_fields] of the last row */
+  size_t n_fields, cap_fields;
+} mc_csv;
+void mc_csv_init(mc_csv *c, char *text, size_t n);
+void mc_csv_clear(mc_csv *c);
+/* *more is false at the end. Empty lines are passed over. */
+moeclip_code mc_csv_next(mc_csv *c, bool *more, moeclip_error *err);
+
+#endif

@@ -1,0 +1,108 @@
+/* IDX files of the MNIST family: four files, perhaps packed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "data/dataset.h"
+
+static const char *const prefixes[2] = {"train", "t10k"};
+
+/* The path of a file under the names that it goes by; NULL when there is none. */
+static char *find(const char *folder, const char *prefix, const char *what, int rank) {
+  for (int i = 0; i < 8; i++) {
+    char *path = mc_format("%s/%s%s-%s%cidx%d-ubyte%s", folder, i & 4 ? "raw/" : "", prefix, what, i & 1 ? '.' : '-', rank,
+                           i & 2 ? ".gz" : "");
+    if (path && mc_is_file(path)) return path;
+    free(path);
+  }
+  return NULL;
+}
+
+bool mc_is_idx(const char *folder) {
+  for (int i = 0; i < 2; i++) {
+    char *path = find(folder, prefixes[i], "images", 3);
+    free(path);
+    if (path) return true;
+  }
+  return false;
+}
+
+static uint32_t big_endian(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* 2^31: no set of this family comes near it. */
+#define MAX_IDX ((size_t)1 << 31)
+
+/* A file of unsigned bytes with `rank` sides; *data is freed with free, *body its first value. */
+static moeclip_code read_file(const char *path, int rank, uint8_t **data, const uint8_t **body, uint32_t *sides,
+                              moeclip_error *err) {
+  size_t n, wanted = 1, header = 4 + 4 * (size_t)rank;
+  MC_TRY(mc_read_maybe_gzip(path, MAX_IDX, data, &n, err));
+  const uint8_t *p = *data;
+  bool ok = n >= header && p[0] == 0 && p[1] == 0 && p[2] == 8 && p[3] == rank;
+  for (int i = 0; ok && i < rank; i++) {
+    sides[i] = big_endian(p + 4 + 4 * i);
+    ok = mc_mul_size(wanted, sides[i], &wanted);
+  }
+  if (ok && n - header == wanted) {
+    *body = p + header;
+    return MOECLIP_OK;
+  }
+  free(*data);
+  *data = NULL;
+  if (!ok) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not an IDX file of unsigned bytes with %d sides", path, rank);
+  }
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: its header promises %zu bytes, but there are %zu; download it again", path, wanted,
+                 n - header);
+}
+
+static moeclip_code add_pictures(moeclip_dataset *d, const char *images_path, const char *labels_path, int split,
+                                 moeclip_error *err) {
+  uint8_t *images = NULL, *labels = NULL;
+  const uint8_t *pixels, *label;
+  uint32_t sides[3], n_labels, block;
+  MC_TRY(read_file(images_path, 3, &images, &pixels, sides, err));
+  MC_TRY(mc_dataset_keep(d, images_path, images, &block, err));
+  MC_TRY(read_file(labels_path, 1, &labels, &label, &n_labels, err));
+  moeclip_code code = MOECLIP_OK;
+  if (n_labels != sides[0]) {
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %u labels for the %u pictures of %s", labels_path, n_labels, sides[0],
+                   images_path);
+  } else if (sides[1] == 0 || sides[2] == 0 || sides[1] > 4096 || sides[2] > 4096 ||
+             (d->height && (d->height != (int)sides[1] || d->width != (int)sides[2]))) {
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: pictures of %u x %u are not possible, or not those of the other split",
+                   images_path, sides[2], sides[1]);
+  }
+  d->channels = 1;
+  d->height = (int)sides[1];
+  d->width = (int)sides[2];
+  for (uint32_t i = 0; code == MOECLIP_OK && i < n_labels; i++) {
+    mc_item item = {.pixels = pixels + (size_t)i * sides[1] * sides[2], .label = label[i], .split = split, .row = i, .file = block};
+    code = mc_dataset_add(d, &item, err);
+  }
+  free(labels);
+  return code;
+}
+
+moeclip_code mc_read_idx(moeclip_dataset *d, moeclip_error *err) {
+  d->format = "idx";
+  for (int split = 0; split < 2; split++) {
+    char *images = find(d->path, prefixes[split], "images", 3), *labels = find(d->path, prefixes[split], "labels", 1);
+    moeclip_code code = MOECLIP_OK;
+    if (!images != !labels) {
+      code = mc_fail(err, MOECLIP_ERROR_IO, "%s: of %s-images-idx3-ubyte and %s-labels-idx1-ubyte one is missing (.gz or not)",
+                     d->path, prefixes[split], prefixes[split]);
+    } else if (images) {
+      code = add_pictures(d, images, labels, split, err);
+    }
+    free(images);
+    free(labels);
+    MC_TRY(code);
+  }
+  bool found;
+  MC_TRY(mc_dataset_classes_file(d, "classes.txt", &found, err));
+  return MOECLIP_OK;
+}
