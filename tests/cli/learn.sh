@@ -63,6 +63,7 @@ learn() {
 learn whole.safetensors >out 2>err || { fail "learn: $(cat err)"; exit 1; }
 grep -q '^after lines ' out || fail "learn: $(cat out)"
 [ "$(grep -c '^zero-shot ' out)" -eq 3 ] || fail "learn: not a matrix after each task: $(cat out)"
+head -n 1 out | grep -q '^accuracy in % *colours *lines | *spots | *mean$' || fail "learn: the columns are $(head -n 1 out)"
 for f in matrix.txt matrix.json matrix.svg; do [ -s whole.results/$f ] || fail "learn: no $f"; done
 [ -e whole.safetensors.part ] && fail "learn: the checkpoint is still there"
 tail -n 8 out | head -n 7 >tail
