@@ -17,8 +17,10 @@ typedef struct moeclip_image {
 } moeclip_image;
 
 /* JPEG, PNG or WebP, told by content. EXIF orientation is applied; grey becomes RGB; palettes are expanded; an alpha
- * channel is composed over white. A picture with a side over 32768 or with more than 178,956,970 pixels is refused
- * before anything of its size is allocated. `name` is used in messages. */
+ * channel is composed over white; of 16-bit values the high byte is kept (as Pillow does, except that it clips 16-bit
+ * greys at 255). Pixels are otherwise those of Pillow. A file that ends too early is an error, but a PNG that lost only
+ * what follows its pixels is read. Animated WebP is not read. A picture with a side over 32768 or with more than
+ * 178,956,970 pixels is refused before anything of its size is allocated. `name` is used in messages. */
 MOECLIP_API moeclip_code moeclip_image_decode(const void *data, size_t n_bytes, const char *name, moeclip_image *out,
                                               moeclip_error *err);
 MOECLIP_API moeclip_code moeclip_image_load(const char *path, moeclip_image *out, moeclip_error *err);

@@ -16,7 +16,7 @@ typedef struct mc_rect { int x, y, width, height; } mc_rect;
 mc_rect mc_random_crop(int width, int height, float scale_min, float scale_max, mc_philox *g);
 
 /* Crops `box` (inside the picture) and resizes it to out_width x out_height exactly as Pillow's Image.resize(BICUBIC)
- * does on the cropped 8-bit picture. out: [out_height, out_width, 3]. */
+ * does on the cropped 8-bit picture (up to Pillow 12: resample.h). out: [out_height, out_width, 3]. */
 moeclip_code mc_image_resize(const moeclip_image *image, mc_rect box, int out_width, int out_height, uint8_t *out,
                              moeclip_error *err);
 

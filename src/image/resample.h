@@ -1,6 +1,8 @@
 /*
  * Pillow's 8-bit bicubic resize (a = -0.5, antialiased): its coefficients in 22-bit fixed point, a horizontal pass that
- * rounds to 8 bits, then a vertical one. Any rectangle of the result can be computed by itself.
+ * rounds to 8 bits, then a vertical one. Any rectangle of the result can be computed by itself. This is the order of
+ * every Pillow up to 12, with which the published numbers were made; 13 begins vertically where that shrinks a picture
+ * much more, and so differs there in the rounding (and, for hard edges, the clipping) between the passes.
  */
 #ifndef MC_IMAGE_RESAMPLE_H
 #define MC_IMAGE_RESAMPLE_H

@@ -170,9 +170,10 @@ static void check_damage(const char *name, mc_philox *g) {
 }
 
 static void test_damage(void) {
-  static const char *const names[] = {"photo_420.jpg", "progressive.jpg", "restart.jpg", "cmyk.jpg", "gray.jpg",
-                                      "orient6.jpg", "palette_trns.png", "interlaced4.png", "exif.png", "exif_after.png",
-                                      "alpha16.png", "lossy.webp", "lossless.webp", "lossy_alpha.webp", "exif.webp"};
+  static const char *const names[] = {
+      "photo_420.jpg", "progressive.jpg", "restart.jpg", "cmyk.jpg", "gray.jpg", "orient6.jpg", "palette_trns.png",
+      "interlaced4.png", "exif.png", "exif_after.png", "alpha16.png", "lossy.webp", "lossless.webp", "lossy_alpha.webp",
+      "exif.webp"};
   mc_philox g;
   mc_philox_init(&g, 7, MC_STREAM_AUGMENT, 0);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -436,7 +437,8 @@ static void test_extreme_aspect(void) {
 }
 
 static void test_normalize(void) {
-  static const double mean[3] = {0.48145466, 0.4578275, 0.40821073}, deviation[3] = {0.26862954, 0.26130258, 0.27577711};
+  static const double mean[3] = {0.48145466, 0.4578275, 0.40821073};
+  static const double deviation[3] = {0.26862954, 0.26130258, 0.27577711};
   enum { SIZE = 16 };
   uint8_t in[3 * SIZE * SIZE];
   float out[3 * SIZE * SIZE];

@@ -187,10 +187,12 @@ static void test_resume(moeclip_mode mode, const char *unbroken) {
   moeclip_callbacks stop = {stop_in_training, NULL, NULL};
   moeclip_learner *l;
   moeclip_learn_report report;
+  char checkpoint[320];
   REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
   for (size_t i = 0; i < 2; i++) {
     moeclip_dataset *d = open_domain(both[i]);
-    task.checkpoint = in_folder("run.part");
+    snprintf(checkpoint, sizeof checkpoint, "%s/run.part", folder);
+    task.checkpoint = checkpoint;
     REQUIRE_OK(moeclip_learner_save(l, in_folder("before.safetensors"), &err), err);
     for (stop_at = 7; stop_at < 20; stop_at += 6) {
       CHECK(moeclip_learner_learn(l, d, &task, &stop, &report, &err) == MOECLIP_ERROR_CANCELLED);
@@ -202,7 +204,7 @@ static void test_resume(moeclip_mode mode, const char *unbroken) {
     REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, &report, &err), err);
     CHECK(report.resumed);
     moeclip_dataset_destroy(d);
-    unlink(in_folder("run.part"));
+    unlink(checkpoint);
   }
   REQUIRE_OK(moeclip_learner_save(l, in_folder("resumed.safetensors"), &err), err);
   CHECK(same_files(in_folder(unbroken), in_folder("resumed.safetensors")));
@@ -219,14 +221,16 @@ static void test_other_checkpoint(void) {
   moeclip_learner *l;
   moeclip_dataset *bars = open_domain("bars"), *light = open_domain("light");
   REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
-  task.checkpoint = in_folder("other.part");
+  char checkpoint[320];
+  snprintf(checkpoint, sizeof checkpoint, "%s/other.part", folder);
+  task.checkpoint = checkpoint;
   stop_at = 5;
   CHECK(moeclip_learner_learn(l, bars, &task, &stop, NULL, &err) == MOECLIP_ERROR_CANCELLED);
   task.learning_rate = 1e-3;
   CHECK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err) == MOECLIP_ERROR_MISMATCH);
   CHECK(strstr(err.message, "other.part") != NULL);
   task = few_steps();
-  task.checkpoint = in_folder("other.part");
+  task.checkpoint = checkpoint;
   REQUIRE_OK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err), err);
   CHECK(access(task.checkpoint, F_OK) == 0);
   REQUIRE_OK(moeclip_learner_learn(l, light, &task, NULL, NULL, &err), err);

@@ -1,0 +1,216 @@
+#include "select/selector.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+struct mc_selector {
+  int64_t dim, hidden;
+  mc_autoencoder reference; /* number 0; dim 0: there is none */
+  mc_autoencoder *tasks;
+  double *thresholds;
+  int n_tasks;
+  uint8_t *kept; /* [n_kept, dim] */
+  int64_t n_kept;
+};
+
+enum { MAX_KEPT = 65536 };
+
+moeclip_code mc_selector_create(int64_t dim, int64_t hidden, mc_selector **out, moeclip_error *err) {
+  *out = calloc(1, sizeof **out);
+  if (!*out) return mc_fail_memory(err, sizeof **out, "the selector");
+  (*out)->dim = dim;
+  (*out)->hidden = hidden;
+  return MOECLIP_OK;
+}
+
+void mc_selector_destroy(mc_selector *s) {
+  if (!s) return;
+  mc_autoencoder_clear(&s->reference);
+  for (int t = 0; t < s->n_tasks; t++) mc_autoencoder_clear(&s->tasks[t]);
+  free(s->tasks);
+  free(s->thresholds);
+  free(s->kept);
+  free(s);
+}
+
+int mc_selector_tasks(const mc_selector *s) { return s->n_tasks; }
+bool mc_selector_has_reference(const mc_selector *s) { return s->reference.dim > 0; }
+double mc_selector_threshold(const mc_selector *s, int task) { return s->thresholds[task]; }
+void mc_selector_set_threshold(mc_selector *s, int task, double threshold) { s->thresholds[task] = threshold; }
+
+const mc_autoencoder *mc_selector_autoencoder(const mc_selector *s, int task) {
+  if (task < 0) return mc_selector_has_reference(s) ? &s->reference : NULL;
+  return &s->tasks[task];
+}
+
+static moeclip_code add(mc_selector *s, int task, mc_autoencoder *a, double threshold, moeclip_error *err) {
+  if (a->dim != s->dim || a->hidden != s->hidden || (task != -1 && task != s->n_tasks) ||
+      (task == -1 && mc_selector_has_reference(s))) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "autoencoder %d of %lld x %lld does not fit a selector of %d tasks and %lld x %lld",
+                   task, (long long)a->dim, (long long)a->hidden, s->n_tasks, (long long)s->dim, (long long)s->hidden);
+  }
+  if (task == -1) {
+    s->reference = *a;
+    return MOECLIP_OK;
+  }
+  mc_autoencoder *tasks = mc_realloc(s->tasks, (size_t)s->n_tasks + 1, sizeof *tasks);
+  if (tasks) s->tasks = tasks;
+  double *thresholds = mc_realloc(s->thresholds, (size_t)s->n_tasks + 1, sizeof *thresholds);
+  if (thresholds) s->thresholds = thresholds;
+  if (!tasks || !thresholds) return mc_fail_memory(err, sizeof *tasks, "the selector");
+  s->tasks[s->n_tasks] = *a;
+  s->thresholds[s->n_tasks++] = threshold;
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_selector_add(mc_selector *s, int task, mc_autoencoder *a, double threshold, moeclip_error *err) {
+  moeclip_code code = add(s, task, a, threshold, err);
+  if (code != MOECLIP_OK) mc_autoencoder_clear(a);
+  *a = (mc_autoencoder){0};
+  return code;
+}
+
+moeclip_code mc_selector_keep_reference(mc_selector *s, const uint8_t *features, int64_t n, moeclip_error *err) {
+  size_t n_bytes = 0;
+  if (n < 0 || n > MAX_KEPT || !mc_mul_size((size_t)n, (size_t)s->dim, &n_bytes)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%lld reference pictures: 0 to %d are possible", (long long)n, MAX_KEPT);
+  }
+  uint8_t *copy = mc_alloc(n_bytes, 1);
+  if (!copy) return mc_fail_memory(err, n_bytes, "reference features");
+  memcpy(copy, features, n_bytes);
+  free(s->kept);
+  s->kept = copy;
+  s->n_kept = n;
+  return MOECLIP_OK;
+}
+
+int64_t mc_selector_reference(const mc_selector *s, const uint8_t **features) {
+  *features = s->kept;
+  return s->n_kept;
+}
+
+/* --- choosing ------------------------------------------------------------------------------------------------------------ */
+
+/* From errors [1 + tasks] (number 0 first, NaN: there is none) to a task. A NaN wins nothing. */
+static int32_t choose(const mc_selector *s, const float *errors, double *score) {
+  int32_t best = -1;
+  for (int t = 0; t < s->n_tasks; t++) {
+    if (!isnan(errors[t + 1]) && (best < 0 || errors[t + 1] < errors[best + 1])) best = t;
+  }
+  *score = best < 0 ? INFINITY : errors[best + 1] / s->thresholds[best];
+  if (best < 0 || errors[0] < errors[best + 1] || !(errors[best + 1] <= s->thresholds[best])) return -1;
+  return best;
+}
+
+static moeclip_code all_errors(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, float *errors,
+                               float *one, mc_arena *arena, moeclip_error *err) {
+  int64_t stride = 1 + s->n_tasks;
+  for (int t = -1; t < s->n_tasks; t++) {
+    const mc_autoencoder *a = mc_selector_autoencoder(s, t);
+    if (a) MC_TRY(mc_autoencoder_errors(cp, a, features, n, one, arena, err));
+    for (int64_t i = 0; i < n; i++) errors[i * stride + t + 1] = a ? one[i] : NAN;
+  }
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, bool whole_batch,
+                                int32_t *tasks, double *scores, float *errors, mc_arena *arena, moeclip_error *err) {
+  mc_arena_mark mark = mc_arena_here(arena);
+  int64_t stride = 1 + s->n_tasks;
+  float *one = mc_arena_take(arena, (size_t)n, sizeof *one), *mean = mc_arena_take(arena, (size_t)stride, sizeof *mean);
+  if (!errors) errors = mc_arena_take(arena, (size_t)(n * stride), sizeof *errors);
+  if (!one || !mean || !errors) return mc_fail_memory(err, (size_t)(n * stride) * sizeof *errors, "the selector");
+  moeclip_code code = all_errors(cp, s, features, n, errors, one, arena, err);
+  double score;
+  if (code == MOECLIP_OK && whole_batch) {
+    for (int64_t t = 0; t < stride; t++) {
+      double sum = 0;
+      for (int64_t i = 0; i < n; i++) sum += errors[i * stride + t];
+      mean[t] = (float)(sum / (double)n);
+    }
+  }
+  for (int64_t i = 0; code == MOECLIP_OK && i < n; i++) {
+    tasks[i] = choose(s, whole_batch ? mean : errors + i * stride, &score);
+    if (scores) scores[i] = score;
+  }
+  mc_arena_release(arena, mark);
+  return code;
+}
+
+/* --- files --------------------------------------------------------------------------------------------------------------- */
+
+static void names_of(char name[4][64], int number) {
+  static const char *const parts[4] = {"encoder.0.weight", "encoder.0.bias", "decoder.0.weight", "decoder.0.bias"};
+  for (int i = 0; i < 4; i++) snprintf(name[i], 64, "selector.%d.%s", number, parts[i]);
+}
+
+moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err) {
+  char name[4][64];
+  for (int t = -1; t < s->n_tasks; t++) {
+    const mc_autoencoder *a = mc_selector_autoencoder(s, t);
+    if (!a) continue;
+    const mc_param *params[4] = {&a->encoder_weight, &a->encoder_bias, &a->decoder_weight, &a->decoder_bias};
+    names_of(name, t + 1);
+    for (int i = 0; i < 4; i++) {
+      MC_TRY(moeclip_tensors_add(out, name[i], MOECLIP_F32, params[i]->rank, params[i]->shape, params[i]->value, 1, err));
+    }
+  }
+  int64_t n = s->n_tasks, shape[2] = {s->n_kept, s->dim};
+  if (n > 0) MC_TRY(moeclip_tensors_add(out, "selector.thresholds", MOECLIP_F64, 1, &n, s->thresholds, 1, err));
+  if (s->n_kept > 0) MC_TRY(moeclip_tensors_add(out, "selector.reference", MOECLIP_U8, 2, shape, s->kept, 1, err));
+  return MOECLIP_OK;
+}
+
+static moeclip_code load_autoencoder(mc_selector *s, const moeclip_tensors *in, int task, double threshold,
+                                     moeclip_error *err) {
+  char name[4][64];
+  mc_autoencoder a = {.dim = s->dim, .hidden = s->hidden};
+  int64_t encoder[2] = {s->hidden, s->dim}, decoder[2] = {s->dim, s->hidden};
+  names_of(name, task + 1);
+  moeclip_code code = mc_param_read(&a.encoder_weight, in, name[0], 2, encoder, true, err);
+  if (code == MOECLIP_OK) code = mc_param_read(&a.encoder_bias, in, name[1], 1, encoder, true, err);
+  if (code == MOECLIP_OK) code = mc_param_read(&a.decoder_weight, in, name[2], 2, decoder, true, err);
+  if (code == MOECLIP_OK) code = mc_param_read(&a.decoder_bias, in, name[3], 1, decoder, true, err);
+  if (code != MOECLIP_OK) {
+    mc_autoencoder_clear(&a);
+    return code;
+  }
+  return mc_selector_add(s, task, &a, threshold, err);
+}
+
+static moeclip_code load(mc_selector *s, const moeclip_tensors *in, int n_tasks, moeclip_error *err) {
+  const moeclip_tensor *thresholds = moeclip_tensors_find(in, "selector.thresholds");
+  const moeclip_tensor *kept = moeclip_tensors_find(in, "selector.reference");
+  if (n_tasks > 0 && (!thresholds || thresholds->dtype != MOECLIP_F64 || thresholds->n_bytes != (size_t)n_tasks * 8)) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "selector.thresholds is missing or not for %d tasks", n_tasks);
+  }
+  if (moeclip_tensors_find(in, "selector.0.encoder.0.weight")) MC_TRY(load_autoencoder(s, in, -1, 0, err));
+  for (int t = 0; t < n_tasks; t++) {
+    double threshold;
+    memcpy(&threshold, (const uint8_t *)thresholds->data + (size_t)t * 8, 8);
+    MC_TRY(load_autoencoder(s, in, t, threshold, err));
+  }
+  if (!kept) return MOECLIP_OK;
+  if (kept->dtype != MOECLIP_U8 || kept->rank != 2 || kept->shape[1] != s->dim) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "selector.reference does not hold features of %lld numbers", (long long)s->dim);
+  }
+  return mc_selector_keep_reference(s, kept->data, kept->shape[0], err);
+}
+
+moeclip_code mc_selector_load(const moeclip_tensors *in, int64_t dim, int64_t hidden, int n_tasks, mc_selector **out,
+                              moeclip_error *err) {
+  mc_selector *s = NULL;
+  *out = NULL;
+  MC_TRY(mc_selector_create(dim, hidden, &s, err));
+  moeclip_code code = load(s, in, n_tasks, err);
+  if (code != MOECLIP_OK) {
+    mc_selector_destroy(s);
+    return code;
+  }
+  *out = s;
+  return MOECLIP_OK;
+}
