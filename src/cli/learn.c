@@ -384,6 +384,7 @@ static void print_report(const session *s, const domain *d, const moeclip_learn_
   if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);
   if (r->broken > 0) printf(", %lld pictures left out", (long long)r->broken);
   printf("\n");
+  fflush(stdout);
 }
 
 static json_t *report_json(const moeclip_learn_report *r) {
