@@ -113,6 +113,11 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "or start another state",
                    o->mode == MOECLIP_MODE_MOE ? "moe" : "finetune");
   }
+  if (mc_args_given(args, "alexnet") && !is.alexnet) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--alexnet: the state's selector was made without; leave the option out, "
+                   "or start another state");
+  }
   if (mc_args_given(args, "image-only") && is.text_adapters) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--image-only: the state has adapters in the text tower too; leave the "
                    "option out, or start another state");
@@ -347,21 +352,8 @@ static bool checkpoint_is_stale(const session *s) {
   return stale;
 }
 
-static moeclip_code has_reference(const char *state, bool *out, moeclip_error *err) {
-  moeclip_tensors *t;
-  *out = false;
-  if (!exists(state)) return MOECLIP_OK;
-  MC_TRY(moeclip_tensors_open(state, &t, err));
-  *out = moeclip_tensors_find(t, "selector.0.encoder.0.weight") != NULL;
-  moeclip_tensors_destroy(t);
-  return MOECLIP_OK;
-}
-
 static moeclip_code learn_reference(session *s, moeclip_error *err) {
-  bool known;
-  if (!s->o->reference) return MOECLIP_OK;
-  MC_TRY(has_reference(s->o->files.state, &known, err));
-  if (known) return MOECLIP_OK;
+  if (!s->o->reference || moeclip_learner_has_reference(s->learner)) return MOECLIP_OK;
   if (moeclip_learner_tasks(s->learner) > 0) {
     return mc_fail(
         err, MOECLIP_ERROR_ARGUMENT,
@@ -392,6 +384,7 @@ static void print_report(const session *s, const domain *d, const moeclip_learn_
   if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);
   if (r->broken > 0) printf(", %lld pictures left out", (long long)r->broken);
   printf("\n");
+  fflush(stdout);
 }
 
 static json_t *report_json(const moeclip_learn_report *r) {

@@ -29,7 +29,7 @@ static const mc_option options[] = {
      "task. Needed", AT(files.state), 0, 0, 0, 0},
     {MC_OPT_TEXT, "results", "FOLDER", "for matrix.txt, matrix.json and matrix.svg", AT(results), 0, 0, 0,
      "the state's name with .results for its ending"},
-    {MC_OPT_TEXT, "heldout", "[NAME=]PATH",
+    {MC_OPT_LIST, "heldout", "[NAME=]PATH",
      "a data set that is evaluated in every row and never learned: shows what becomes of zero-shot ability. May be "
      "given several times", AT(heldout), 0, 0, 0, 0},
     {MC_OPT_TEXT, "reference", "PATH",

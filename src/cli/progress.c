@@ -68,7 +68,7 @@ void mc_progress_text(const moeclip_progress *p, int64_t first_step, bool bar, c
   char cells[32] = "", loss[32] = "", rate[32] = "", left[40] = "", waited[32] = "", time[24];
   if (bar) put_bar(cells, sizeof cells, share);
   if (!isnan(p->loss)) snprintf(loss, sizeof loss, ", loss %.4f", p->loss);
-  if (p->seconds > 0) {
+  if (p->seconds > 0 && p->images > 0) {
     snprintf(rate, sizeof rate, ", %.*f img/s", (double)p->images < 10 * p->seconds ? 1 : 0,
              (double)p->images / p->seconds);
     snprintf(waited, sizeof waited, ", waited %.0f%%", 100 * fmin(1, p->waited_seconds / p->seconds));

@@ -222,7 +222,7 @@ typedef struct update {
   float decay, rate, inverse_root;
 } update;
 
-MC_VECTORISED static void update_range(const update *u, int64_t begin, int64_t end) {
+MC_VECTORISED static void update_autoencoder_range(const update *u, int64_t begin, int64_t end) {
   float *restrict p = u->p, *restrict m = u->m, *restrict v = u->v;
   const float *restrict g = u->g;
   for (int64_t i = begin; i < end; i++) {
@@ -233,7 +233,7 @@ MC_VECTORISED static void update_range(const update *u, int64_t begin, int64_t e
   }
 }
 
-static void update_body(void *context, int64_t begin, int64_t end) { update_range(context, begin, end); }
+static void update_body(void *context, int64_t begin, int64_t end) { update_autoencoder_range(context, begin, end); }
 
 moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, double lr, double *loss,
                                  mc_arena *arena, moeclip_error *err) {

@@ -81,7 +81,7 @@ static bool add_name(names *t, int id, const char *a, size_t n_a, const char *b,
   if (n > 255 || n > t->capacity - t->used) return false;
   char *s = t->arena + t->used;
   memcpy(s, a, n_a);
-  memcpy(s + n_a, b, n_b);
+  if (n_b > 0) memcpy(s + n_a, b, n_b); /* b may be NULL then */
   t->starts[id] = (uint32_t)t->used;
   t->lengths[id] = (uint8_t)n;
   t->used += n;

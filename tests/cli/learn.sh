@@ -1,7 +1,7 @@
 #!/bin/sh
 # Learning for real, with a tiny CLIP: what is written, going on after kill -9 and after signals, eval, classify.
 # usage: learn.sh MOECLIP DATA PICTURES
-M=$1 PICTURES=$3
+M=$(realpath "$1") PICTURES=$3
 T=$(mktemp -d) || exit 1
 running=
 trap '[ -n "$running" ] && kill -9 $running 2>/dev/null; rm -rf "$T"' EXIT
@@ -29,14 +29,19 @@ accuracies() { grep -E '"(accuracy|right|n|to|mean)"' "$1"; }
 cd "$T" || exit 1
 sizes="--image-size 16 --patch 8 --visual-layers 2 --visual-width 64 --visual-hidden 64 --context 12 --vocabulary 600
        --text-layers 2 --text-width 64 --text-hidden 64 --embed 32"
-small="--experts 4 --bottleneck 4 --selector-hidden 8 --selector-iterations 20 --iterations 60 --batch 8 --threads 1"
+small="--experts 4 --bottleneck 4 --selector-hidden 8 --selector-iterations 20 --batch 8 --threads 1"
+short="--iterations 60"
 
 # pretrain, and going on with it after kill -9
-pretrain() { "$M" pretrain --pairs pictures/colours/train --out "$1" $sizes --epochs 30 --batch 6 --warmup 5 --threads 1 "$2" "$3"; }
-pretrain clip.safetensors --quiet --json >out 2>err || fail "pretrain: $(cat err)"
+# run=exec in the background, so that $! is the program and not a shell around it
+run=
+pretrain() { $run "$M" pretrain --pairs pictures/colours/train --out "$1" $sizes --epochs 30 --batch 6 --warmup 5 \
+  --threads 1 "$2" "$3"; }
+pretrain clip.safetensors --quiet --json >out 2>err || { fail "pretrain: $(cat err)"; exit 1; }
 grep -q '"steps":180' out || fail "pretrain: $(cat out)"
+run=exec
 pretrain again.safetensors --checkpoint-seconds 0 >out 2>err &
-running=$!
+running=$! run=
 i=0
 while [ ! -e again.safetensors.part ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i + 1)); done
 kill -9 $running
@@ -53,12 +58,14 @@ expect 0 'CLIP in openai names' info clip.safetensors
 learn() {
   state=$1
   shift
-  "$M" learn --model clip.safetensors --state "$state" $small --heldout spots=pictures/spots "$@" pictures/colours \
-    lines=pictures/stripes
+  $run "$M" learn --model clip.safetensors --state "$state" $small $short --heldout spots=pictures/spots "$@" \
+    pictures/colours lines=pictures/stripes
 }
-learn whole.safetensors >out 2>err || fail "learn: $(cat err)"
+learn whole.safetensors >out 2>err || { fail "learn: $(cat err)"; exit 1; }
 grep -q '^after lines ' out || fail "learn: $(cat out)"
 [ "$(grep -c '^zero-shot ' out)" -eq 3 ] || fail "learn: not a matrix after each task: $(cat out)"
+head -n 1 out | grep -q '^accuracy in % *colours *lines | *spots | *mean$' || fail \
+  "learn: the columns are $(head -n 1 out)"
 for f in matrix.txt matrix.json matrix.svg; do [ -s whole.results/$f ] || fail "learn: no $f"; done
 [ -e whole.safetensors.part ] && fail "learn: the checkpoint is still there"
 tail -n 8 out | head -n 7 >tail
@@ -75,8 +82,9 @@ same head whole.results/matrix.txt
 
 # killed in the first task and in the second, and gone on with
 kill_when() { # until the file is there, but not before the other
+  run=exec
   learn killed.safetensors --checkpoint-seconds 0 >out 2>err &
-  running=$!
+  running=$! run=
   i=0
   while { [ ! -e killed.safetensors.part ] || { [ -n "$1" ] && [ ! -e "$1" ]; }; } && [ $i -lt 1200 ]; do
     sleep 0.02
@@ -91,6 +99,7 @@ kill_when ""
 [ -e killed.results/matrix.json ] || fail "learn: the zero-shot row is not kept"
 kill_when killed.safetensors
 learn killed.safetensors --checkpoint-seconds 0 >out 2>err || fail "learn, killed: $(cat err)"
+grep -q '"resumed": true' killed.results/matrix.json || fail "learn, killed: no task was resumed"
 same whole.safetensors killed.safetensors
 same whole.results/matrix.txt killed.results/matrix.txt
 same whole.results/matrix.svg killed.results/matrix.svg
@@ -100,8 +109,9 @@ same a b
 [ -e killed.safetensors.part ] && fail "learn, killed: the checkpoint is still there"
 
 # a checkpoint that stayed behind after its task was saved does no harm
+run=exec
 learn stale.safetensors --checkpoint-seconds 0 >out 2>err &
-running=$!
+running=$! run=
 i=0
 while [ ! -e stale.safetensors.part ] && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
 cp stale.safetensors.part stale
@@ -109,56 +119,64 @@ wait $running || fail "learn, stale: $(cat err)"
 running=
 same whole.safetensors stale.safetensors
 cp stale stale.safetensors.part
-expect 0 'after more' learn --model clip.safetensors --state stale.safetensors --iterations 20 --selector-iterations 10 \
-  --batch 8 --threads 1 pictures/colours lines=pictures/stripes more=pictures/spots
+expect 0 'after more' learn --model clip.safetensors --state stale.safetensors --iterations 20 \
+  --selector-iterations 10 --batch 8 --threads 1 pictures/colours lines=pictures/stripes more=pictures/spots
 [ -e stale.safetensors.part ] && fail "learn, stale: the checkpoint is still there"
 
 # signals: a checkpoint, a sentence, 128 + the signal's number
 for signal in INT:130 TERM:143; do
-  learn stopped.safetensors --iterations 100000 >out 2>err &
-  running=$!
+  short="--iterations 30000"
+  run=exec
+  learn stopped.safetensors >out 2>err &
+  running=$! run=
   i=0
-  while ! grep -q 'zero-shot' out && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
+  while [ ! -e stopped.results/matrix.json ] && [ $i -lt 1200 ]; do sleep 0.02; i=$((i + 1)); done
   sleep 1
   kill -s ${signal%:*} $running
   wait $running
   is=$?
   running=
+  short="--iterations 60"
   [ $is -eq ${signal#*:} ] || fail "SIG${signal%:*}: exit code $is: $(cat err)"
   grep -q 'stopped at step .*stopped.safetensors.part keeps the unfinished task: give the same command again' err ||
     fail "SIG${signal%:*}: $(cat err)"
   [ -e stopped.safetensors.part ] || fail "SIG${signal%:*}: no checkpoint"
 done
 expect 0 'unfinished' info stopped.safetensors.part
-expect 1 'belongs to another run' learn --model clip.safetensors --state stopped.safetensors $small pictures/colours
+expect 1 'belongs to another run' learn --model clip.safetensors --state stopped.safetensors $small $short \
+  pictures/colours
 
 # what does not fit the state, or is asked for wrongly
 expect 1 'experts 5: the state was made with 4' learn --model clip.safetensors --state whole.safetensors --experts 5 \
   --results r pictures/colours
-expect 1 'seed 3: the state was made with 0' learn --model clip.safetensors --state whole.safetensors --seed 3 pictures/colours
-expect 1 'two data sets are named colours' learn --model clip.safetensors --state n.safetensors pictures/colours pictures/colours
+expect 1 'seed 3: the state was made with 0' learn --model clip.safetensors --state whole.safetensors --seed 3 \
+  pictures/colours
+expect 1 'two data sets are named colours' learn --model clip.safetensors --state n.safetensors pictures/colours \
+  pictures/colours
 expect 1 'must come first' learn --model clip.safetensors --state whole.safetensors --reference pictures/spots \
   pictures/colours lines=pictures/stripes
 expect 1 'has no {}' learn --model clip.safetensors --state n.safetensors --template 'a photo' pictures/colours
-expect 1 'another run' learn --model clip.safetensors --state n.safetensors --results whole.results $small --seed 9 \
-  pictures/colours
+expect 1 'another run' learn --model clip.safetensors --state n.safetensors --results whole.results $small $short \
+  --seed 9 pictures/colours
 [ -e n.safetensors ] && fail "a refused run left a state"
 
 # the reference set; fine-tuning; few shots; a learning rate each; JSON
-expect 0 '"mean"' learn --model clip.safetensors --state r.safetensors $small --reference pictures/spots \
+expect 0 '"mean"' learn --model clip.safetensors --state r.safetensors $small $short --reference pictures/spots \
   --reference-iterations 20 --shots 2 --lr 1e-3,2e-3 --json --quiet pictures/colours pictures/stripes
 expect 0 'with a reference set' info r.safetensors
 expect 0 'Average' learn --model clip.safetensors --state f.safetensors --mode finetune --iterations 20 --batch 8 \
   --lr 1e-4 pictures/colours pictures/stripes
 expect 0 'mode finetune' info f.safetensors
-expect 0 '.' learn --model clip.safetensors --state q.safetensors $small --no-eval --quiet pictures/colours
+expect 0 '.' learn --model clip.safetensors --state q.safetensors $small $short --no-eval --quiet pictures/colours
 [ -e q.results ] && fail "--no-eval made results"
 
 # eval
 expect 0 '^colours: .* (.* of 18)' eval --model clip.safetensors pictures/colours
 expect 0 ' slanted$' eval --model clip.safetensors --state whole.safetensors --per-class lines=pictures/stripes
-expect 0 '"name":"lines"' eval --model clip.safetensors --state whole.safetensors --json --task lines lines=pictures/stripes
-expect 0 '(.* of 6)' eval --model clip.safetensors --state whole.safetensors --task 0 --max-test 2 --batch-routing pictures/colours
+expect 0 '"name":"lines"' eval --model clip.safetensors --state whole.safetensors --json --task lines \
+  lines=pictures/stripes
+expect 0 '(.* of 6)' eval --model clip.safetensors --state whole.safetensors --task 0 --max-test 2 --batch-routing \
+  pictures/colours
 expect 1 'no such task' eval --model clip.safetensors --state whole.safetensors --task nothing pictures/colours
 expect 1 'none' eval --model clip.safetensors pictures/none
 # eval and the matrix say the same
@@ -171,9 +189,11 @@ expect 0 '0.png  (' classify --model clip.safetensors --state whole.safetensors 
 expect 0 'zero-shot' classify --model clip.safetensors --labels 'red, green ,blue' --top 1 pictures/colours/test/red
 [ "$(grep -c '%' "$T/out")" -eq 6 ] || fail "classify: $(cat "$T/out")"
 echo "no picture" >broken.png
-expect 1 'broken.png' classify --model clip.safetensors --state whole.safetensors --json broken.png pictures/colours/test/red/0.png
+expect 1 'broken.png' classify --model clip.safetensors --state whole.safetensors --json broken.png \
+  pictures/colours/test/red/0.png
 [ "$(wc -l <"$T/out")" -eq 2 ] || fail "classify: $(cat "$T/out")"
 head -n 1 "$T/out" | grep -q '"error"' || fail "classify: $(cat "$T/out")"
 tail -n 1 "$T/out" | grep -q '"labels":\[{"label"' || fail "classify: $(cat "$T/out")"
-expect 0 'task lines' classify --model clip.safetensors --state whole.safetensors --task lines pictures/colours/test/red/0.png
+expect 0 'task lines' classify --model clip.safetensors --state whole.safetensors --task lines \
+  pictures/colours/test/red/0.png
 exit $failed

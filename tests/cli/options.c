@@ -145,6 +145,7 @@ static void test_help_of_commands(void) {
       CHECK_MSG(o->help && *o->help, "%s: --%s is not explained", k->name, o->name);
       CHECK_MSG((o->kind == MC_OPT_FLAG) == (o->argument == NULL), "%s: --%s: argument", k->name, o->name);
       CHECK_MSG(o->kind != MC_OPT_CHOICE || strcmp(o->argument, o->choices) == 0, "%s: --%s", k->name, o->name);
+      CHECK_MSG(!strstr(o->help, "several times") || o->kind == MC_OPT_LIST, "%s: --%s takes one", k->name, o->name);
       for (size_t j = 0; j < i; j++) CHECK(strcmp(k->options[j].name, o->name) != 0);
     }
     for (const char *at = help; (at = strstr(at, "\n  --")); at += 4) n_listed++;
