@@ -11,7 +11,8 @@ enum { SIDE = 32, PIXELS = 3 * SIDE * SIDE };
 
 typedef struct variant {
   const char *format, *files[7];
-  int n_train, n_labels, n_classes; /* the first n_train files train; label bytes before the pixels (the last one counts) */
+  int n_train, n_labels; /* the first n_train files train; label bytes before the pixels (the last one counts) */
+  int n_classes;
   const char *names;
 } variant;
 

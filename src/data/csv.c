@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 
-/* --- rows ---------------------------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 void mc_csv_init(mc_csv *c, char *text, size_t n) {
   *c = (mc_csv){.at = text, .end = text + n, .line = 1};
@@ -84,7 +84,7 @@ moeclip_code mc_csv_next(mc_csv *c, bool *more, moeclip_error *err) {
   }
 }
 
-/* --- numbers ------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 #define MAX_CSV ((size_t)1 << 30)
 enum { MAX_LABEL = 65535 };
@@ -155,8 +155,8 @@ static moeclip_code number_rows(moeclip_dataset *d, mc_csv *c, bool label_first,
   bool found;
   if (!side || side > 4096) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "line %zu: there are %zu numbers: the pixels of a square picture and then its label are needed", c->row,
-                   c->n_fields);
+                   "line %zu: there are %zu numbers: the pixels of a square picture and then its label are needed",
+                   c->row, c->n_fields);
   }
   /* A pixel takes at least two characters. */
   size_t room = n_text / 2 + n;
@@ -174,7 +174,7 @@ static moeclip_code number_rows(moeclip_dataset *d, mc_csv *c, bool label_first,
   return mc_dataset_classes_file(d, "classes.txt", &found, err);
 }
 
-/* --- paths --------------------------------------------------------------------------------------------------------- */
+/* --- paths -------------------------------------------------------------------------------------------------------- */
 
 typedef struct labelled {
   const char *label;
@@ -257,7 +257,7 @@ static moeclip_code path_rows(moeclip_dataset *d, mc_csv *c, moeclip_error *err)
   return code;
 }
 
-/* --- files --------------------------------------------------------------------------------------------------------- */
+/* --- files -------------------------------------------------------------------------------------------------------- */
 
 static bool one_of(const char *s, const char *const *words) {
   for (; *words; words++) {

@@ -14,7 +14,7 @@ void moeclip_dataset_options_defaults(moeclip_dataset_options *o) {
   *o = (moeclip_dataset_options){.train_fraction = 0.8, .split_seed = 42};
 }
 
-/* --- building ------------------------------------------------------------------------------------------------------ */
+/* --- building ----------------------------------------------------------------------------------------------------- */
 
 static moeclip_code grow(void **list, size_t n, size_t *cap, size_t size, moeclip_error *err) {
   if (n < *cap) return MOECLIP_OK;
@@ -125,7 +125,7 @@ static moeclip_code name_classes(moeclip_dataset *d, const moeclip_dataset_optio
   return MOECLIP_OK;
 }
 
-/* --- splitting ----------------------------------------------------------------------------------------------------- */
+/* --- splitting ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code split_items(moeclip_dataset *d, const moeclip_dataset_options *o, moeclip_error *err) {
   uint32_t n = (uint32_t)d->n_items;
@@ -190,7 +190,7 @@ static moeclip_code finish(moeclip_dataset *d, const moeclip_dataset_options *o,
   return MOECLIP_OK;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /* The last part of a path, without the endings of a CSV file. */
 static char *name_of(const char *path) {
@@ -265,7 +265,7 @@ void moeclip_dataset_destroy(moeclip_dataset *d) {
   free(d);
 }
 
-/* --- looking ------------------------------------------------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------------------------------------------------ */
 
 const char *moeclip_dataset_name(const moeclip_dataset *d) { return d->name; }
 const char *moeclip_dataset_path(const moeclip_dataset *d) { return d->path; }

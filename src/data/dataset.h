@@ -85,8 +85,8 @@ moeclip_code mc_read_maybe_gzip(const char *path, size_t max_bytes, uint8_t **da
 /* Its first n_out bytes, or fewer when it is shorter. */
 moeclip_code mc_read_start(const char *path, uint8_t *out, size_t n_out, size_t *n, moeclip_error *err);
 
-/* One row of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes; CRLF or LF). The fields point into
- * the text, which has a 0 after its end and is changed in place. */
+/* One row of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes; CRLF or LF). The fields point
+ * into the text, which has a 0 after its end and is changed in place. */
 typedef struct mc_csv {
   char *at, *end;
   size_t line;     /* of what comes next, from 1 */

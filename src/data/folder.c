@@ -101,7 +101,7 @@ moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err) {
   MC_TRY(code);
   if (d->n_items == 0) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder for each class is needed",
+                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder a class is needed",
                    d->path);
   }
   for (size_t c = 0; c < d->n_classes; c++) {

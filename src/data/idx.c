@@ -35,8 +35,8 @@ static uint32_t big_endian(const uint8_t *p) {
 /* 2^31: no set of this family comes near it. */
 #define MAX_IDX ((size_t)1 << 31)
 
-/* A file of unsigned bytes with `rank` sides; *data is freed with free, *body its first value. The header is read first:
- * a packed file is never unpacked beyond what it promises. */
+/* A file of unsigned bytes with `rank` sides; *data is freed with free, *body its first value. The header is read
+ * first: a packed file is never unpacked beyond what it promises. */
 static moeclip_code read_file(const char *path, int rank, uint8_t **data, const uint8_t **body, uint32_t *sides,
                               moeclip_error *err) {
   uint8_t p[16];
@@ -57,8 +57,8 @@ static moeclip_code read_file(const char *path, int rank, uint8_t **data, const 
   if (n == whole) return MOECLIP_OK;
   free(*data);
   *data = NULL;
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: its header promises %zu bytes, but there are %zu; download it again", path,
-                 whole, n);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: its header promises %zu bytes, but there are %zu; download it again",
+                 path, whole, n);
 }
 
 static moeclip_code add_pictures(moeclip_dataset *d, const char *images_path, const char *labels_path, int split,
@@ -71,11 +71,11 @@ static moeclip_code add_pictures(moeclip_dataset *d, const char *images_path, co
   MC_TRY(read_file(labels_path, 1, &labels, &label, &n_labels, err));
   moeclip_code code = MOECLIP_OK;
   if (n_labels != sides[0]) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %u labels for the %u pictures of %s", labels_path, n_labels, sides[0],
-                   images_path);
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %u labels for the %u pictures of %s", labels_path, n_labels,
+                   sides[0], images_path);
   } else if (sides[1] == 0 || sides[2] == 0 || sides[1] > 4096 || sides[2] > 4096 ||
              (d->height && (d->height != (int)sides[1] || d->width != (int)sides[2]))) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: pictures of %u x %u are not possible, or not those of the other split",
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: pictures of %u x %u are too large or empty, or unlike the other split's",
                    images_path, sides[2], sides[1]);
   }
   d->channels = 1;

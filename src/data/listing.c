@@ -61,7 +61,9 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
       if (grown) *names = grown;
       if (!grown) code = mc_fail_memory(err, cap * sizeof *grown, "a folder's names");
     }
-    if (code == MOECLIP_OK && !((*names)[(*n)++] = mc_strdup(e->d_name))) code = mc_fail_memory(err, 256, "a file name");
+    if (code != MOECLIP_OK) break;
+    (*names)[*n] = mc_strdup(e->d_name);
+    if (!(*names)[(*n)++]) code = mc_fail_memory(err, strlen(e->d_name), "a file name");
   }
   closedir(dir);
   if (code != MOECLIP_OK) {
@@ -84,7 +86,7 @@ moeclip_code mc_folder_enter(mc_folder *f, const char *path, const mc_folder *ab
   return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than %d folders inside one another", path, MC_MAX_DEPTH);
 }
 
-/* --- whole files, perhaps packed --------------------------------------------------------------------------------- */
+/* --- whole files, perhaps packed ---------------------------------------------------------------------------------- */
 
 typedef struct unpacker {
   const char *path;
@@ -141,7 +143,8 @@ static moeclip_code unpack(unpacker *u, size_t most, size_t enough, moeclip_erro
     code = make_room(u, most, err);
     if (code == MOECLIP_OK) code = inflate_some(u, &end, err);
     if (code == MOECLIP_OK && u->n > most) {
-      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: holds more than the %zu bytes that are possible here", u->path, most);
+      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: holds more than the %zu bytes that are possible here", u->path,
+                     most);
     }
   }
   inflateEnd(&u->z);

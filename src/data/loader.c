@@ -161,7 +161,7 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   }
   /* Fewer threads than asked for give the same batches, only later. */
   if (ok && l->n_started == 0) {
-    code = mc_fail(err, MOECLIP_ERROR_MEMORY, "no thread for decoding pictures could be started: %s", strerror(refused));
+    code = mc_fail(err, MOECLIP_ERROR_MEMORY, "no thread for decoding could be started: %s", strerror(refused));
   }
   if (code != MOECLIP_OK) {
     mc_loader_destroy(l);

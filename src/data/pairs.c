@@ -132,7 +132,7 @@ static moeclip_code add_picture(mc_pairs *p, const char *path, char *caption, mo
   MC_TRY(add_with_text(p, path, &found, err));
   if (found) return MOECLIP_OK;
   if (caption) return add(p, mc_strdup(path), &caption, 1, err);
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: this picture needs a .txt file of the same name with its captions", path);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: a .txt file of the same name with its captions is missing", path);
 }
 
 /* caption: of the class that the folder is, or NULL above the classes. */
