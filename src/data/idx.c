@@ -75,7 +75,8 @@ static moeclip_code add_pictures(moeclip_dataset *d, const char *images_path, co
                    sides[0], images_path);
   } else if (sides[1] == 0 || sides[2] == 0 || sides[1] > 4096 || sides[2] > 4096 ||
              (d->height && (d->height != (int)sides[1] || d->width != (int)sides[2]))) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: pictures of %u x %u are too large or empty, or unlike the other split's",
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: pictures of %u x %u are empty, too large or unlike the other split's",
                    images_path, sides[2], sides[1]);
   }
   d->channels = 1;
