@@ -10,6 +10,8 @@
 #include "base/random.h"
 #include "image/augment.h"
 
+enum { MAX_SIZE = 4096 }; /* no model looks at larger pictures */
+
 typedef struct slot {
   int total, remaining; /* pictures of the batch; those not decoded yet */
   uint8_t *pixels;      /* [batch, 3, size, size] */
@@ -120,7 +122,8 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the smallest crop's area, %g, must be at most 1",
                    (double)options->crop_scale_min);
   }
-  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->image_size < 1) {
+  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->image_size < 1 ||
+      options->image_size > MAX_SIZE) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu pictures, batch %d, size %d", source->count, options->batch,
                    options->image_size);
   }
