@@ -18,8 +18,8 @@ typedef struct moeclip_dataset_options {
   const char *name;           /* NULL: the last part of the path */
   double train_fraction;      /* for sets without a split of their own; default 0.8 */
   uint32_t split_seed;        /* of the seeded permutation; default 42 */
-  const char *const *classes; /* names by label, for sets that have only numbers; NULL: classes.txt (one name a line)
-                                 beside the data, or names known for the set, or the numbers themselves */
+  const char *const *classes; /* names by label, in place of the set's own; NULL: the set's own (folders, CSV, the names
+                                 file of CIFAR), or classes.txt (one name a line) beside the data, or the numbers */
   size_t n_classes;
   int64_t max_per_class[2];   /* by split: at most this many pictures of each class, the first met in one pass shuffled
                                  with `seed`; 0: all */
@@ -39,9 +39,10 @@ typedef struct moeclip_dataset moeclip_dataset;
  *   a CSV file: rows of path,label (paths relative to the file; quoted fields and a header row are understood; an
  *     optional third column says train or test), or rows of numbers: pixels of a square grey picture then the label
  *     (.csv.gz too).
- * Labels are in sorted order of the class folders' names (or first numbers, then names, for a CSV). Underscores in folder
- * names become spaces in class names. Sets without a split: the seeded permutation of the sorted list, the first
- * int(train_fraction * n) for training (method.md section 5).
+ * Labels are in sorted order of the class folders' names (or first numbers, then names, for a CSV). Underscores in
+ * folder names become spaces in class names. Sets without a split: the seeded permutation of the sorted list (of a CSV
+ * file: of its rows), the first int(train_fraction * n) for training (method.md section 5).
+ * A header row "label,..." of a CSV file of numbers says that the label comes first.
  */
 MOECLIP_API moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_options *options,
                                               moeclip_dataset **out, moeclip_error *err);

@@ -14,7 +14,8 @@
 
 static moeclip_code open_regular(const char *path, int *fd, size_t *n_bytes, moeclip_error *err) {
   struct stat st;
-  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  /* Without O_NONBLOCK a named pipe would wait for a writer, for ever. */
+  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (*fd < 0) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
   if (fstat(*fd, &st) != 0) {
     mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));

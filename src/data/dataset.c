@@ -14,7 +14,7 @@ void moeclip_dataset_options_defaults(moeclip_dataset_options *o) {
   *o = (moeclip_dataset_options){.train_fraction = 0.8, .split_seed = 42};
 }
 
-/* --- building ------------------------------------------------------------------------------------------------------------ */
+/* --- building ----------------------------------------------------------------------------------------------------- */
 
 static moeclip_code grow(void **list, size_t n, size_t *cap, size_t size, moeclip_error *err) {
   if (n < *cap) return MOECLIP_OK;
@@ -28,8 +28,9 @@ static moeclip_code grow(void **list, size_t n, size_t *cap, size_t size, moecli
 
 moeclip_code mc_dataset_add(moeclip_dataset *d, const mc_item *item, moeclip_error *err) {
   void *items = d->items;
-  moeclip_code code = d->n_items < UINT32_MAX ? grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err)
-                                              : mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: too many pictures", d->path);
+  moeclip_code code = d->n_items < INT32_MAX
+                          ? grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err)
+                          : mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than 2^31 pictures", d->path);
   d->items = items;
   if (code != MOECLIP_OK) {
     free(item->path);
@@ -72,17 +73,21 @@ static void drop_classes(moeclip_dataset *d) {
 moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool *found, moeclip_error *err) {
   uint8_t *text = NULL;
   size_t n;
-  size_t n_folder = strlen(d->path);
-  if (!mc_is_folder(d->path)) {
-    while (n_folder > 0 && d->path[n_folder - 1] != '/') n_folder--;
-  }
-  char *path = mc_format("%.*s%s%s", (int)n_folder, d->path, n_folder ? "/" : "", file);
+  const char *slash = strrchr(d->path, '/');
+  size_t n_folder = !mc_is_file(d->path) ? strlen(d->path) : slash ? (size_t)(slash - d->path) : 0;
+  char *path = n_folder || slash ? mc_format("%.*s/%s", (int)n_folder, d->path, file) : mc_strdup(file);
   if (!path) return mc_fail_memory(err, strlen(d->path), "a file name");
   *found = mc_is_file(path);
   moeclip_code code = *found ? mc_file_read(path, 1 << 24, &text, &n, err) : MOECLIP_OK;
+  if (text && memchr(text, 0, n)) code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not a text file", path);
   free(path);
-  if (!*found || code != MOECLIP_OK) return code;
-  for (const char *line = (const char *)text; code == MOECLIP_OK && *line;) {
+  if (!*found || code != MOECLIP_OK) {
+    free(text);
+    return code;
+  }
+  drop_classes(d);
+  size_t n_mark = strncmp((const char *)text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+  for (const char *line = (const char *)text + n_mark; code == MOECLIP_OK && *line;) {
     size_t length = strcspn(line, "\n"), used = length;
     while (used > 0 && (line[used - 1] == '\r' || line[used - 1] == ' ')) used--;
     if (used) code = mc_dataset_add_class(d, line, used, err);
@@ -97,23 +102,30 @@ static moeclip_code name_classes(moeclip_dataset *d, const moeclip_dataset_optio
   int32_t highest = 0;
   for (size_t i = 0; i < d->n_items; i++) highest = d->items[i].label > highest ? d->items[i].label : highest;
   if (o->classes) {
+    /* One too few or too many would shift the names of all that follow. */
+    if (d->has_names && o->n_classes != d->n_classes) {
+      return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: there are %zu classes, but %zu class names were given", d->path,
+                     d->n_classes, o->n_classes);
+    }
     drop_classes(d);
-    for (size_t i = 0; i < o->n_classes; i++) MC_TRY(mc_dataset_add_class(d, o->classes[i], strlen(o->classes[i]), err));
+    for (size_t i = 0; i < o->n_classes; i++) {
+      MC_TRY(mc_dataset_add_class(d, o->classes[i], strlen(o->classes[i]), err));
+    }
   }
-  if (d->n_classes == 0) {
+  if (d->n_classes == 0 && !o->classes) {
     for (int32_t i = 0; i <= highest; i++) {
       char number[16];
       MC_TRY(mc_dataset_add_class(d, number, (size_t)snprintf(number, sizeof number, "%d", (int)i), err));
     }
   }
   if ((size_t)highest >= d->n_classes) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there are labels up to %d, but only %zu class names", d->path, (int)highest,
-                   d->n_classes);
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: there are labels up to %d, but only %zu class names", d->path,
+                   (int)highest, d->n_classes);
   }
   return MOECLIP_OK;
 }
 
-/* --- splitting ----------------------------------------------------------------------------------------------------------- */
+/* --- splitting ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code split_items(moeclip_dataset *d, const moeclip_dataset_options *o, moeclip_error *err) {
   uint32_t n = (uint32_t)d->n_items;
@@ -150,7 +162,7 @@ static moeclip_code limit_split(moeclip_dataset *d, int s, int64_t limit, uint64
   uint32_t n = (uint32_t)d->n_split[s];
   uint32_t *order = mc_alloc(n, sizeof *order);
   int64_t *met = calloc(d->n_classes, sizeof *met);
-  uint8_t *kept = calloc(n + 1, 1);
+  uint8_t *kept = calloc((size_t)n + 1, 1);
   moeclip_code code = order && met && kept ? MOECLIP_OK : mc_fail_memory(err, n * sizeof *order, "a split");
   if (code == MOECLIP_OK) {
     mc_philox g;
@@ -178,7 +190,7 @@ static moeclip_code finish(moeclip_dataset *d, const moeclip_dataset_options *o,
   return MOECLIP_OK;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /* The last part of a path, without the endings of a CSV file. */
 static char *name_of(const char *path) {
@@ -203,7 +215,8 @@ moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_option
     options = &defaults;
   }
   if (!(options->train_fraction > 0 && options->train_fraction <= 1)) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the part for training, %g, must be above 0 and at most 1", options->train_fraction);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the part for training, %g, must be above 0 and at most 1",
+                   options->train_fraction);
   }
   moeclip_dataset *d = calloc(1, sizeof *d);
   if (!d) return mc_fail_memory(err, sizeof *d, "a data set");
@@ -252,7 +265,7 @@ void moeclip_dataset_destroy(moeclip_dataset *d) {
   free(d);
 }
 
-/* --- looking ------------------------------------------------------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------------------------------------------------ */
 
 const char *moeclip_dataset_name(const moeclip_dataset *d) { return d->name; }
 const char *moeclip_dataset_path(const moeclip_dataset *d) { return d->path; }
@@ -276,7 +289,8 @@ static moeclip_code outside(const moeclip_dataset *d, moeclip_split split, size_
   return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: picture %zu of %zu", d->path, i, d->n_split[split]);
 }
 
-moeclip_code moeclip_dataset_item_name(const moeclip_dataset *d, moeclip_split split, size_t i, char *out, size_t n_out) {
+moeclip_code moeclip_dataset_item_name(const moeclip_dataset *d, moeclip_split split, size_t i, char *out,
+                                       size_t n_out) {
   const mc_item *item = item_at(d, split, i);
   if (!item) return outside(d, split, i, NULL);
   if (item->path) {
@@ -294,7 +308,7 @@ moeclip_code moeclip_dataset_load(const moeclip_dataset *d, moeclip_split split,
   if (!item) return outside(d, split, i, err);
   if (item->path) return moeclip_image_load(item->path, out, err);
   size_t n = (size_t)d->width * (size_t)d->height;
-  uint8_t *rgb = malloc(3 * n);
+  uint8_t *rgb = mc_alloc(n, 3);
   if (!rgb) return mc_fail_memory(err, 3 * n, "a picture");
   for (size_t p = 0; p < n; p++) {
     for (size_t c = 0; c < 3; c++) rgb[3 * p + c] = item->pixels[d->channels == 3 ? c * n + p : p];

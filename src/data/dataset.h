@@ -6,6 +6,7 @@
 #define MC_DATA_DATASET_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/status.h"
 #include "moeclip/dataset.h"
@@ -35,6 +36,7 @@ struct moeclip_dataset {
   size_t n_items, cap_items;
   mc_block_of_pixels *blocks;
   size_t n_blocks;
+  bool has_names;              /* classes have names of their own, not numbers alone */
   int channels, height, width; /* of items with pixels */
   uint32_t *split[2];          /* [n_split]: numbers of items */
   size_t n_split[2];
@@ -46,7 +48,8 @@ moeclip_code mc_dataset_add(moeclip_dataset *d, const mc_item *item, moeclip_err
 moeclip_code mc_dataset_keep(moeclip_dataset *d, const char *file, uint8_t *data, uint32_t *block, moeclip_error *err);
 /* Appends a class name (copied). */
 moeclip_code mc_dataset_add_class(moeclip_dataset *d, const char *name, size_t n, moeclip_error *err);
-/* Class names from a file with one name a line beside the data; false when there is no such file. */
+/* Class names from a file with one name a line beside the data, in place of those so far; *found is false, and nothing
+ * changed, when there is no such file. */
 moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool *found, moeclip_error *err);
 
 /* The readers. Each fails without classes or items; paths are in the messages. */
@@ -66,14 +69,28 @@ void mc_names_free(char **names, size_t n);
 bool mc_is_folder(const char *path);
 bool mc_is_file(const char *path);
 
+/* The folders that a walk is in. Links that lead back to one of them would make it endless. */
+enum { MC_MAX_DEPTH = 32 };
+typedef struct mc_folder {
+  dev_t device;
+  ino_t number;
+  int depth;
+  const struct mc_folder *above; /* NULL at the top */
+} mc_folder;
+/* *again: the walk is inside this folder already and must not enter it. Fails below MC_MAX_DEPTH. */
+moeclip_code mc_folder_enter(mc_folder *f, const char *path, const mc_folder *above, bool *again, moeclip_error *err);
+
 /* A whole file, unpacked when it is gzip; at most max_bytes. *data is freed with free and has a 0 after its end. */
 moeclip_code mc_read_maybe_gzip(const char *path, size_t max_bytes, uint8_t **data, size_t *n, moeclip_error *err);
+/* Its first n_out bytes, or fewer when it is shorter. */
+moeclip_code mc_read_start(const char *path, uint8_t *out, size_t n_out, size_t *n, moeclip_error *err);
 
-/* One row of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes; CRLF or LF). The fields point into the
- * text, which is changed in place. */
+/* One row of a CSV text (RFC 4180: quotes, doubled quotes, line breaks inside quotes; CRLF or LF). The fields point
+ * into the text, which has a 0 after its end and is changed in place. */
 typedef struct mc_csv {
   char *at, *end;
-  size_t line;     /* of the row that comes next, from 1 */
+  size_t line;     /* of what comes next, from 1 */
+  size_t row;      /* the line on which the last row begins */
   char **fields;   /* [n_fields] of the last row */
   size_t n_fields, cap_fields;
 } mc_csv;

@@ -7,12 +7,14 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 
-/* Deeper than people sort pictures; ends a walk through links that lead back. */
-enum { MAX_DEPTH = 12 };
-
-static moeclip_code walk(moeclip_dataset *d, const char *folder, int32_t label, int32_t split, int depth, moeclip_error *err) {
+static moeclip_code walk(moeclip_dataset *d, const char *folder, int32_t label, int32_t split, const mc_folder *above,
+                         moeclip_error *err) {
+  mc_folder here;
   char **names;
   size_t n;
+  bool again;
+  MC_TRY(mc_folder_enter(&here, folder, above, &again, err));
+  if (again) return MOECLIP_OK;
   MC_TRY(mc_list_folder(folder, &names, &n, err));
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK && i < n; i++) {
@@ -20,7 +22,7 @@ static moeclip_code walk(moeclip_dataset *d, const char *folder, int32_t label, 
     if (!path) {
       code = mc_fail_memory(err, strlen(folder), "a file name");
     } else if (mc_is_folder(path)) {
-      if (depth < MAX_DEPTH) code = walk(d, path, label, split, depth + 1, err);
+      code = walk(d, path, label, split, &here, err);
       free(path);
     } else if (mc_is_picture_name(names[i])) {
       mc_item item = {.path = path, .label = label, .split = split};
@@ -33,17 +35,16 @@ static moeclip_code walk(moeclip_dataset *d, const char *folder, int32_t label, 
   return code;
 }
 
-static int32_t class_of(const moeclip_dataset *d, const char *name) {
-  for (size_t c = 0; c < d->n_classes; c++) {
-    if (strcmp(d->classes[c], name) == 0) return (int32_t)c;
-  }
-  return -1;
-}
+static int by_name(const void *key, const void *name) { return strcmp(key, *(char *const *)name); }
 
-/* The class folders of one level. may_add: new classes are possible. */
-static moeclip_code read_classes(moeclip_dataset *d, const char *folder, int32_t split, bool may_add, moeclip_error *err) {
+/* The class folders of one level. The first split that is read (or a set without splits) adds the classes, sorted as the
+ * names are; the test split after it finds them. */
+static moeclip_code read_classes(moeclip_dataset *d, const char *folder, int32_t split, bool adds, moeclip_error *err) {
   char **names;
+  mc_folder here;
   size_t n;
+  bool again;
+  MC_TRY(mc_folder_enter(&here, folder, NULL, &again, err));
   MC_TRY(mc_list_folder(folder, &names, &n, err));
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK && i < n; i++) {
@@ -52,15 +53,14 @@ static moeclip_code read_classes(moeclip_dataset *d, const char *folder, int32_t
       code = mc_fail_memory(err, strlen(folder), "a file name");
     } else if (mc_is_folder(path)) {
       size_t before = d->n_items;
-      int32_t label = class_of(d, names[i]);
-      if (label < 0) label = (int32_t)d->n_classes;
-      code = walk(d, path, label, split, 1, err);
-      bool has_pictures = d->n_items > before;
-      if (code == MOECLIP_OK && has_pictures && label == (int32_t)d->n_classes) {
-        code = may_add ? mc_dataset_add_class(d, names[i], strlen(names[i]), err)
-                       : mc_fail(err, MOECLIP_ERROR_FORMAT,
-                                 "%s: the class \"%s\" is only in the test split; its training pictures are missing", folder,
-                                 names[i]);
+      char **known = adds || d->n_classes == 0
+                         ? NULL : bsearch(names[i], d->classes, d->n_classes, sizeof *d->classes, by_name);
+      code = walk(d, path, (int32_t)(known ? (size_t)(known - d->classes) : d->n_classes), split, &here, err);
+      if (code == MOECLIP_OK && d->n_items > before && !known) {
+        code = adds ? mc_dataset_add_class(d, names[i], strlen(names[i]), err)
+                                     : mc_fail(err, MOECLIP_ERROR_FORMAT,
+                                               "%s: the class \"%s\" has no training pictures, only test pictures",
+                                               folder, names[i]);
       }
     }
     free(path);
@@ -101,18 +101,24 @@ moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err) {
   d->format = "folder";
   if (train && test) {
     code = read_classes(d, train, MOECLIP_TRAIN, true, err);
-    if (code == MOECLIP_OK && d->n_items > 0) code = read_classes(d, test, MOECLIP_TEST, false, err);
+    if (code == MOECLIP_OK) code = read_classes(d, test, MOECLIP_TEST, false, err);
   } else if (test && only_subfolder(d->path)) {
     code = read_classes(d, test, MOECLIP_TEST, true, err);
   } else {
     code = read_classes(d, d->path, MC_SPLIT_UNKNOWN, true, err);
+    if (code == MOECLIP_OK && d->n_classes == 1 && (train || test)) {
+      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there are no %s pictures; train/ and test/ folders go together",
+                     d->path, train ? "test" : "training");
+    }
   }
+  d->has_names = true;
   free(train);
   free(test);
   MC_TRY(code);
   if (d->n_items == 0) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder for each class is needed", d->path);
+                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder a class is needed",
+                   d->path);
   }
   for (size_t c = 0; c < d->n_classes; c++) {
     for (char *s = d->classes[c]; *s; s++) *s = *s == '_' ? ' ' : *s;

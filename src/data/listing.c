@@ -61,7 +61,9 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
       if (grown) *names = grown;
       if (!grown) code = mc_fail_memory(err, cap * sizeof *grown, "a folder's names");
     }
-    if (code == MOECLIP_OK && !((*names)[(*n)++] = mc_strdup(e->d_name))) code = mc_fail_memory(err, 256, "a file name");
+    if (code != MOECLIP_OK) break;
+    (*names)[*n] = mc_strdup(e->d_name);
+    if (!(*names)[(*n)++]) code = mc_fail_memory(err, strlen(e->d_name), "a file name");
   }
   closedir(dir);
   if (code != MOECLIP_OK) {
@@ -74,8 +76,83 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
   return MOECLIP_OK;
 }
 
-static moeclip_code too_large(const char *path, size_t max_bytes, moeclip_error *err) {
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: holds more than the %zu bytes that are possible here", path, max_bytes);
+moeclip_code mc_folder_enter(mc_folder *f, const char *path, const mc_folder *above, bool *again, moeclip_error *err) {
+  struct stat st;
+  *again = false;
+  if (stat(path, &st) != 0) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));
+  *f = (mc_folder){st.st_dev, st.st_ino, above ? above->depth + 1 : 0, above};
+  for (; above; above = above->above) *again |= above->device == st.st_dev && above->number == st.st_ino;
+  if (f->depth <= MC_MAX_DEPTH) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than %d folders inside one another", path, MC_MAX_DEPTH);
+}
+
+/* --- whole files, perhaps packed ---------------------------------------------------------------------------------- */
+
+typedef struct unpacker {
+  const char *path;
+  const mc_mapping *file;
+  size_t fed; /* bytes of the file given to zlib */
+  z_stream z;
+  uint8_t *data;
+  size_t n, cap;
+} unpacker;
+
+/* Room for more: doubled with what was really unpacked, so that a small file cannot make us ask for much. One byte more
+ * than `most` tells a stream that ends there from a longer one; one more is for the 0. */
+static moeclip_code make_room(unpacker *u, size_t most, moeclip_error *err) {
+  if (u->n + 1 < u->cap) return MOECLIP_OK;
+  size_t cap = u->cap ? u->cap : 1 << 15;
+  cap = cap < most / 2 ? 2 * cap : most + 2;
+  uint8_t *grown = realloc(u->data, cap);
+  if (!grown) return mc_fail_memory(err, cap, u->path);
+  u->data = grown;
+  u->cap = cap;
+  return MOECLIP_OK;
+}
+
+static moeclip_code inflate_some(unpacker *u, bool *end, moeclip_error *err) {
+  z_stream *z = &u->z;
+  if (z->avail_in == 0 && u->fed < u->file->n_bytes) {
+    size_t left = u->file->n_bytes - u->fed;
+    z->next_in = (Bytef *)(uintptr_t)(u->file->data + u->fed);
+    z->avail_in = left < 1u << 30 ? (uInt)left : 1u << 30;
+    u->fed += z->avail_in;
+  }
+  size_t room = u->cap - 1 - u->n;
+  z->next_out = u->data + u->n;
+  z->avail_out = room < 1u << 30 ? (uInt)room : 1u << 30;
+  uInt before = z->avail_out;
+  int status = inflate(z, Z_NO_FLUSH);
+  u->n += before - z->avail_out;
+  *end = status == Z_STREAM_END;
+  if (*end && (z->avail_in > 0 || u->fed < u->file->n_bytes)) {
+    /* Several gzip members one after another are one file. */
+    const uint8_t *rest = z->avail_in > 0 ? z->next_in : u->file->data + u->fed;
+    *end = !(rest[0] == 0x1f && inflateReset(z) == Z_OK);
+  }
+  if (status == Z_OK || status == Z_STREAM_END) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: damaged gzip file: %s", u->path,
+                 z->msg ? z->msg : status == Z_BUF_ERROR ? "it is cut short" : "zlib refuses it");
+}
+
+/* Unpacks until the end, or until `enough` bytes. */
+static moeclip_code unpack(unpacker *u, size_t most, size_t enough, moeclip_error *err) {
+  moeclip_code code = MOECLIP_OK;
+  if (inflateInit2(&u->z, 16 + MAX_WBITS) != Z_OK) return mc_fail_memory(err, 1 << 16, "unpacking");
+  for (bool end = false; code == MOECLIP_OK && !end && u->n < enough;) {
+    code = make_room(u, most, err);
+    if (code == MOECLIP_OK) code = inflate_some(u, &end, err);
+    if (code == MOECLIP_OK && u->n > most) {
+      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: holds more than the %zu bytes that are possible here", u->path,
+                     most);
+    }
+  }
+  inflateEnd(&u->z);
+  return code;
+}
+
+static bool is_packed(const mc_mapping *file) {
+  return file->n_bytes >= 2 && file->data[0] == 0x1f && file->data[1] == 0x8b;
 }
 
 moeclip_code mc_read_maybe_gzip(const char *path, size_t max_bytes, uint8_t **data, size_t *n, moeclip_error *err) {
@@ -83,59 +160,41 @@ moeclip_code mc_read_maybe_gzip(const char *path, size_t max_bytes, uint8_t **da
   *data = NULL;
   *n = 0;
   MC_TRY(mc_mapping_open(path, &file, err));
-  bool packed = file.n_bytes >= 2 && file.data[0] == 0x1f && file.data[1] == 0x8b;
-  if (!packed) {
+  if (!is_packed(&file)) {
     mc_mapping_close(&file);
     return mc_file_read(path, max_bytes, data, n, err);
   }
-  z_stream z = {0};
-  size_t cap = 0, fed = 0;
-  moeclip_code code = MOECLIP_OK;
-  int status = inflateInit2(&z, 16 + MAX_WBITS);
-  if (status != Z_OK) code = mc_fail_memory(err, 65536, "unpacking");
-  /* The room doubles with what was really unpacked: a small file cannot make us ask for much. */
-  while (code == MOECLIP_OK && status != Z_STREAM_END) {
-    if (*n + 1 >= cap) {
-      if (cap > max_bytes) {
-        code = too_large(path, max_bytes, err);
-        break;
-      }
-      cap = cap ? 2 * cap : 1 << 16;
-      uint8_t *grown = realloc(*data, cap);
-      if (!grown) {
-        code = mc_fail_memory(err, cap, path);
-        break;
-      }
-      *data = grown;
-    }
-    if (z.avail_in == 0 && fed < file.n_bytes) {
-      z.next_in = (Bytef *)(uintptr_t)(file.data + fed);
-      z.avail_in = file.n_bytes - fed < (1u << 30) ? (uInt)(file.n_bytes - fed) : 1u << 30;
-      fed += z.avail_in;
-    }
-    size_t room = cap - 1 - *n;
-    z.next_out = *data + *n;
-    z.avail_out = room < (1u << 30) ? (uInt)room : 1u << 30;
-    uInt before = z.avail_out;
-    status = inflate(&z, Z_NO_FLUSH);
-    *n += before - z.avail_out;
-    if (status == Z_STREAM_END && (z.avail_in > 0 || fed < file.n_bytes)) {
-      /* Several gzip members one after another are one file. */
-      const uint8_t *rest = z.avail_in > 0 ? z.next_in : file.data + fed;
-      if (rest[0] == 0x1f && inflateReset(&z) == Z_OK) status = Z_OK;
-    }
-    if (status != Z_OK && status != Z_STREAM_END) {
-      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: damaged gzip file%s%s", path, z.msg ? ": " : "", z.msg ? z.msg : "");
-    }
-  }
-  inflateEnd(&z);
+  unpacker u = {.path = path, .file = &file};
+  moeclip_code code = unpack(&u, max_bytes, SIZE_MAX, err);
   mc_mapping_close(&file);
-  if (code == MOECLIP_OK && *n > max_bytes) code = too_large(path, max_bytes, err);
   if (code != MOECLIP_OK) {
-    free(*data);
-    *data = NULL;
+    free(u.data);
     return code;
   }
-  (*data)[*n] = 0;
+  u.data[u.n] = 0;
+  *data = u.data;
+  *n = u.n;
   return MOECLIP_OK;
+}
+
+moeclip_code mc_read_start(const char *path, uint8_t *out, size_t n_out, size_t *n, moeclip_error *err) {
+  mc_mapping file;
+  *n = 0;
+  MC_TRY(mc_mapping_open(path, &file, err));
+  moeclip_code code = MOECLIP_OK;
+  unpacker u = {.path = path, .file = &file};
+  const uint8_t *data = file.data;
+  size_t n_data = file.n_bytes;
+  if (is_packed(&file)) {
+    code = unpack(&u, SIZE_MAX / 4, n_out, err);
+    data = u.data;
+    n_data = u.n;
+  }
+  if (code == MOECLIP_OK) {
+    *n = n_data < n_out ? n_data : n_out;
+    if (*n) memcpy(out, data, *n);
+  }
+  free(u.data);
+  mc_mapping_close(&file);
+  return code;
 }

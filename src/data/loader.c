@@ -10,11 +10,13 @@
 #include "base/random.h"
 #include "image/augment.h"
 
+enum { MAX_SIZE = 4096 }; /* no model looks at larger pictures */
+
 typedef struct slot {
   int total, remaining; /* pictures of the batch; those not decoded yet */
   uint8_t *pixels;      /* [batch, 3, size, size] */
   size_t *index;        /* [batch] */
-  char **failure;       /* [batch]: why the picture is broken, or NULL */
+  char **failure;       /* [batch]: why the picture is broken, or NULL; freed unless it is l->no_memory */
 } slot;
 
 struct mc_loader {
@@ -28,13 +30,15 @@ struct mc_loader {
   uint64_t order_epoch, batches;
   bool order_known;
   uint8_t *reported; /* [count] */
+  char no_memory[16]; /* the message when there is none for a message */
   size_t n_broken, n_usable;
   pthread_mutex_t mutex;
   pthread_cond_t free_slot, done;
   pthread_t *threads;
   int n_started;
   bool stop, held; /* held: the consumer still looks at batch `next - 1` */
-  uint64_t opening, next, last; /* batch whose pictures are handed out, batch that the consumer wants, one after the last */
+  /* The batch whose pictures are handed out, the one that the consumer wants, and one after the last. */
+  uint64_t opening, next, last;
   int opened;                   /* pictures of `opening` handed out so far; 0: not opened */
   double waited;
 };
@@ -66,7 +70,7 @@ static void open_batch(mc_loader *l, uint64_t number) {
   for (int i = 0; i < s->total; i++) s->index[i] = l->o.shuffle ? l->order[at + (size_t)i] : at + (size_t)i;
 }
 
-static char *decode(const mc_loader *l, uint64_t number, int i, size_t index, uint8_t *out) {
+static char *decode(mc_loader *l, uint64_t number, int i, size_t index, uint8_t *out) {
   moeclip_image image = {0};
   moeclip_error err = {0};
   moeclip_code code = l->source.load(l->source.context, index, &image, &err);
@@ -79,7 +83,9 @@ static char *decode(const mc_loader *l, uint64_t number, int i, size_t index, ui
     code = moeclip_image_preprocess(&image, l->o.image_size, out, &err);
   }
   moeclip_image_clear(&image);
-  return code == MOECLIP_OK ? NULL : mc_strdup(err.message);
+  if (code == MOECLIP_OK) return NULL;
+  char *message = mc_strdup(err.message);
+  return message ? message : l->no_memory;
 }
 
 static void *work(void *context) {
@@ -112,7 +118,12 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
                               void (*report)(void *context, const char *item, const char *message),
                               void *report_context, mc_loader **out, moeclip_error *err) {
   *out = NULL;
-  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->image_size < 1) {
+  if (!(options->crop_scale_min <= 1)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the smallest crop's area, %g, must be at most 1",
+                   (double)options->crop_scale_min);
+  }
+  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->image_size < 1 ||
+      options->image_size > MAX_SIZE) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu pictures, batch %d, size %d", source->count, options->batch,
                    options->image_size);
   }
@@ -123,6 +134,7 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   if (l->o.n_ahead < 1) l->o.n_ahead = 3;
   if (l->o.n_threads < 1) l->o.n_threads = 1;
   if (l->o.crop_scale_min <= 0) l->o.crop_scale_min = 0.9f;
+  snprintf(l->no_memory, sizeof l->no_memory, "out of memory");
   l->report = report;
   l->report_context = report_context;
   l->each = 3 * (size_t)l->o.image_size * (size_t)l->o.image_size;
@@ -144,16 +156,27 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
     s->failure = calloc((size_t)l->o.batch, sizeof *s->failure);
     ok = s->pixels && s->index && s->failure;
   }
-  while (ok && l->n_started < l->o.n_threads) {
-    ok = pthread_create(&l->threads[l->n_started], NULL, work, l) == 0;
-    l->n_started += ok;
+  moeclip_code code = ok ? MOECLIP_OK : mc_fail_memory(err, (size_t)l->o.batch * l->each, "a loader");
+  int refused = 0;
+  while (ok && !refused && l->n_started < l->o.n_threads) {
+    refused = pthread_create(&l->threads[l->n_started], NULL, work, l);
+    l->n_started += !refused;
   }
-  if (!ok) {
+  /* Fewer threads than asked for give the same batches, only later. */
+  if (ok && l->n_started == 0) {
+    code = mc_fail(err, MOECLIP_ERROR_MEMORY, "no thread for decoding could be started: %s", strerror(refused));
+  }
+  if (code != MOECLIP_OK) {
     mc_loader_destroy(l);
-    return mc_fail_memory(err, (size_t)l->o.batch * l->each, "a loader");
+    return code;
   }
   *out = l;
   return MOECLIP_OK;
+}
+
+static void drop_failure(const mc_loader *l, slot *s, int i) {
+  if (s->failure[i] != l->no_memory) free(s->failure[i]);
+  s->failure[i] = NULL;
 }
 
 static void report_broken(mc_loader *l, slot *s, int i) {
@@ -162,11 +185,12 @@ static void report_broken(mc_loader *l, slot *s, int i) {
     char name[512];
     l->reported[index] = 1;
     l->n_broken++;
-    if (l->source.item_name(l->source.context, index, name, sizeof name) != MOECLIP_OK) snprintf(name, sizeof name, "#%zu", index);
+    if (l->source.item_name(l->source.context, index, name, sizeof name) != MOECLIP_OK) {
+      snprintf(name, sizeof name, "#%zu", index);
+    }
     if (l->report) l->report(l->report_context, name, s->failure[i]);
   }
-  free(s->failure[i]);
-  s->failure[i] = NULL;
+  drop_failure(l, s, i);
 }
 
 moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_error *err) {
@@ -222,7 +246,7 @@ void mc_loader_destroy(mc_loader *l) {
   for (int i = 0; i < l->n_started; i++) pthread_join(l->threads[i], NULL);
   for (int i = 0; l->slots && i < l->o.n_ahead; i++) {
     slot *s = &l->slots[i];
-    for (int k = 0; s->failure && k < l->o.batch; k++) free(s->failure[k]);
+    for (int k = 0; s->failure && k < l->o.batch; k++) drop_failure(l, s, k);
     free(s->failure);
     free(s->index);
     mc_aligned_free(s->pixels);

@@ -51,7 +51,8 @@ typedef struct mc_batch {
 
 typedef struct mc_loader mc_loader;
 
-/* report (may be NULL) is called from mc_loader_next's thread, once for each broken picture (not again in later epochs). */
+/* report (may be NULL) is called from mc_loader_next's thread, once for each broken picture (not again in later
+ * epochs). */
 moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_options *options,
                               void (*report)(void *context, const char *item, const char *message),
                               void *report_context, mc_loader **out, moeclip_error *err);

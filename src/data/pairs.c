@@ -42,7 +42,7 @@ static moeclip_code add(mc_pairs *p, char *path, char *const *captions, size_t n
   }
   moeclip_code code = MOECLIP_OK;
   if (ok && item.n == 0) code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there is no caption for this picture", path);
-  if (ok && p->n_items == p->cap_items) {
+  if (ok && code == MOECLIP_OK && p->n_items == p->cap_items) {
     size_t cap = p->cap_items ? 2 * p->cap_items : 256;
     pair *grown = mc_realloc(p->items, cap, sizeof *grown);
     ok = grown != NULL;
@@ -60,6 +60,10 @@ static moeclip_code add(mc_pairs *p, char *path, char *const *captions, size_t n
   return code;
 }
 
+static bool is_header(const char *first) {
+  return strcasecmp(first, "path") == 0 || strcasecmp(first, "file") == 0 || strcasecmp(first, "image") == 0;
+}
+
 static moeclip_code read_csv(mc_pairs *p, const char *path, moeclip_error *err) {
   const char *slash = strrchr(path, '/');
   int n_folder = slash ? (int)(slash - path) + 1 : 0;
@@ -71,15 +75,17 @@ static moeclip_code read_csv(mc_pairs *p, const char *path, moeclip_error *err) 
   mc_csv_init(&c, (char *)text, n);
   moeclip_code code = memchr(text, 0, n) ? mc_fail(err, MOECLIP_ERROR_FORMAT, "not a text file") : MOECLIP_OK;
   for (bool first = true; code == MOECLIP_OK; first = false) {
-    size_t line = c.line;
     code = mc_csv_next(&c, &more, err);
     if (code != MOECLIP_OK || !more) break;
     const char *head = c.fields[0];
-    if (first && (strcasecmp(head, "path") == 0 || strcasecmp(head, "file") == 0 || strcasecmp(head, "image") == 0)) continue;
-    if (c.n_fields < 2 || !head[0]) {
-      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "line %zu: path,caption[,caption...] is needed", line);
+    if (first && is_header(head)) continue;
+    size_t n_captions = 0;
+    for (size_t i = 1; i < c.n_fields; i++) n_captions += c.fields[i][0] != 0;
+    if (n_captions == 0 || !head[0]) {
+      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "line %zu: path,caption[,caption...] is needed", c.row);
     } else {
-      code = add(p, mc_format("%.*s%s", head[0] == '/' ? 0 : n_folder, path, head), c.fields + 1, c.n_fields - 1, err);
+      char *picture = mc_format("%.*s%s", head[0] == '/' ? 0 : n_folder, path, head);
+      code = add(p, picture, c.fields + 1, c.n_fields - 1, err);
     }
   }
   if (code != MOECLIP_OK) mc_fail_prefix(err, path);
@@ -93,48 +99,67 @@ static moeclip_code add_with_text(mc_pairs *p, const char *picture, bool *found,
   const char *dot = strrchr(picture, '.');
   char *text_path = mc_format("%.*s.txt", (int)(dot - picture), picture), **lines = NULL;
   uint8_t *text = NULL;
-  size_t n, n_lines = 0;
+  size_t n, n_lines = 1;
   if (!text_path) return mc_fail_memory(err, strlen(picture), "a file name");
   *found = mc_is_file(text_path);
   moeclip_code code = *found ? mc_read_maybe_gzip(text_path, 1 << 20, &text, &n, err) : MOECLIP_OK;
-  free(text_path);
-  if (!*found || code != MOECLIP_OK) return code;
-  for (char *s = (char *)text; *s; s++) n_lines += *s == '\n';
-  lines = mc_alloc(n_lines + 1, sizeof *lines);
+  if (text && memchr(text, 0, n)) code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not a text file", text_path);
+  if (!*found || code != MOECLIP_OK) goto done;
+  for (const char *s = (const char *)text; *s; s++) n_lines += *s == '\n' || *s == '\r';
+  lines = mc_alloc(n_lines, sizeof *lines);
+  if (!lines) {
+    code = mc_fail_memory(err, n_lines * sizeof *lines, "captions");
+    goto done;
+  }
   n_lines = 0;
-  for (char *line = (char *)text; lines && *line;) {
+  for (char *line = (char *)text + (strncmp((char *)text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0); *line;) {
     size_t length = strcspn(line, "\r\n");
     char *next = line + length + strspn(line + length, "\r\n");
     line[length] = 0;
     lines[n_lines++] = line;
     line = next;
   }
-  code = lines ? add(p, mc_strdup(picture), lines, n_lines, err) : mc_fail_memory(err, n_lines * sizeof *lines, "captions");
+  code = add(p, mc_strdup(picture), lines, n_lines, err);
+done:
+  free(text_path);
   free(lines);
   free(text);
   return code;
 }
 
+static moeclip_code add_picture(mc_pairs *p, const char *path, char *caption, moeclip_error *err) {
+  bool found = false;
+  MC_TRY(add_with_text(p, path, &found, err));
+  if (found) return MOECLIP_OK;
+  if (caption) return add(p, mc_strdup(path), &caption, 1, err);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: a .txt file of the same name with its captions is missing", path);
+}
+
 /* caption: of the class that the folder is, or NULL above the classes. */
-static moeclip_code read_folder(mc_pairs *p, const char *folder, char *caption, int depth, moeclip_error *err) {
+static moeclip_code read_folder(mc_pairs *p, const char *folder, char *caption, const mc_folder *above,
+                                moeclip_error *err) {
+  mc_folder here;
   char **names;
   size_t n;
+  bool again;
+  MC_TRY(mc_folder_enter(&here, folder, above, &again, err));
+  if (again) return MOECLIP_OK;
   MC_TRY(mc_list_folder(folder, &names, &n, err));
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK && i < n; i++) {
-    char *path = mc_format("%s/%s", folder, names[i]);
-    bool found = false;
+    char *path = mc_format("%s/%s", folder, names[i]), *own = NULL;
     if (!path) {
       code = mc_fail_memory(err, strlen(folder), "a file name");
-    } else if (mc_is_folder(path) && depth < 12) {
-      char *own = caption ? NULL : mc_format("a picture of a %s.", names[i]);
+    } else if (mc_is_folder(path)) {
+      if (!caption && !(own = mc_format("a picture of a %s.", names[i]))) {
+        code = mc_fail_memory(err, strlen(names[i]), "a caption");
+      }
       for (char *s = own; s && *s; s++) *s = *s == '_' ? ' ' : *s;
-      code = read_folder(p, path, caption ? caption : own, depth + 1, err);
-      free(own);
+      if (code == MOECLIP_OK) code = read_folder(p, path, caption ? caption : own, &here, err);
     } else if (mc_is_picture_name(names[i])) {
-      code = add_with_text(p, path, &found, err);
-      if (code == MOECLIP_OK && !found && caption) code = add(p, mc_strdup(path), &caption, 1, err);
+      code = add_picture(p, path, caption, err);
     }
+    free(own);
     free(path);
   }
   mc_names_free(names, n);
@@ -145,7 +170,7 @@ moeclip_code mc_pairs_open(const char *path, mc_pairs **out, moeclip_error *err)
   *out = NULL;
   mc_pairs *p = calloc(1, sizeof *p);
   if (!p) return mc_fail_memory(err, sizeof *p, "pairs");
-  moeclip_code code = mc_is_folder(path) ? read_folder(p, path, NULL, 0, err) : read_csv(p, path, err);
+  moeclip_code code = mc_is_folder(path) ? read_folder(p, path, NULL, NULL, err) : read_csv(p, path, err);
   if (code == MOECLIP_OK && p->n_items == 0) {
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there are no pictures with captions", path);
   }

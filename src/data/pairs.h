@@ -8,9 +8,10 @@ typedef struct mc_pairs mc_pairs;
 
 /*
  * PATH is one of
- *   a CSV file: rows of path,caption[,caption...] (paths relative to the file; quoted fields are understood; a header row
- *     whose first field is "path", "file" or "image" is passed over; empty captions are left out);
- *   a folder of pictures, each with a .txt file of the same name beside it: one caption a line;
+ *   a CSV file: rows of path,caption[,caption...] (paths relative to the file; quoted fields are understood; a header
+ *     row whose first field is "path", "file" or "image" is passed over; empty captions are left out);
+ *   a folder of pictures, each with a .txt file of the same name beside it: one caption a line (a picture without one
+ *     is an error);
  *   a folder with one subfolder per class: the caption is "a picture of a CLASS."
  * Rows are kept in the file's order, folders in sorted order, so that a seed means the same run everywhere.
  */
