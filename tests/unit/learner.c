@@ -42,7 +42,7 @@ static void put_u32(FILE *f, uint32_t v) {
   fwrite(b, 1, 4, f);
 }
 
-/* An IDX set of 16 x 16 pictures in 2 classes. kind 0: bars across or down; kind 1: bright or dark with grain. */
+/* An IDX set of 16 x 16 pictures in 2 classes. kind 0: dark or bright bars; kind 1: bright or dark with grain. */
 static void write_domain(const char *dir, int kind, int n_train, int n_test) {
   char path[400];
   mkdir(dir, 0700);
@@ -65,8 +65,8 @@ static void write_domain(const char *dir, int kind, int n_train, int n_test) {
       fputc(label, labels);
       for (int p = 0; p < 256; p++) {
         noise = noise * 1664525u + 1013904223u;
-        int grain = (int)(noise >> 27), along = label ? p % 16 : p / 16;
-        int value = kind == 0 ? (along / 2 % 2 ? 200 : 20) + grain : (label ? 170 : 60) + (int)(noise >> 26);
+        int grain = (int)(noise >> 27), bar = p % 16 / 2 % 2;
+        int value = kind == 0 ? (label ? 150 : 10) + bar * 70 + grain : (label ? 170 : 60) + (int)(noise >> 26);
         fputc(value, images);
       }
     }
@@ -76,7 +76,7 @@ static void write_domain(const char *dir, int kind, int n_train, int n_test) {
   snprintf(path, sizeof path, "%s/classes.txt", dir);
   FILE *names = fopen(path, "w");
   if (!names) exit(1);
-  fputs(kind == 0 ? "bars across\nbars down\n" : "dark\nbright\n", names);
+  fputs(kind == 0 ? "dark bars\nbright bars\n" : "dark\nbright\n", names);
   fclose(names);
 }
 
@@ -247,7 +247,7 @@ static void load_images(moeclip_dataset *d, moeclip_image *images, int n) {
 }
 
 static void classify(moeclip_learner *l, const moeclip_image *images, int n, int task, moeclip_answer *answers) {
-  static const char *const labels[] = {"bars across", "bars down", "dark", "bright", "a red apple"};
+  static const char *const labels[] = {"dark bars", "bright bars", "dark", "bright", "a red apple"};
   moeclip_classify_options o;
   moeclip_classify_options_defaults(&o);
   o.labels = labels;
