@@ -1,0 +1,304 @@
+/*
+ * Every backward against central differences of its forward. Arithmetic is float32, so the derivative is taken along random
+ * directions, the scalar is summed in double, and the tolerance is 2 % of the largest of the two sides (plus what rounding
+ * explains).
+ */
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/random.h"
+#include "check.h"
+#include "compute/kernels.h"
+#include "train/step.h"
+
+enum { SEED = 20240607 };
+static moeclip_error err;
+static mc_compute *cp;
+static mc_arena arena;
+
+static float *random_floats(int64_t n, uint64_t index, float scale) {
+  float *x = malloc((size_t)n * sizeof *x);
+  mc_philox g;
+  mc_philox_init(&g, SEED, MC_STREAM_INIT, index);
+  for (int64_t i = 0; i < n; i++) x[i] = scale * mc_philox_normal(&g);
+  return x;
+}
+
+static double dot(const float *a, const float *b, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
+  return sum;
+}
+
+/* --- layers: L = sum of weights * f(x), checked for one input array ---------------------------------------------------------- */
+
+typedef double (*scalar)(void *context);
+
+/* values [n] of f, gradient [n] as backward gave it. */
+static void check_direction(const char *what, scalar f, void *context, float *values, const float *gradient, int64_t n,
+                            uint64_t index, double step) {
+  for (uint64_t trial = 0; trial < 4; trial++) {
+    float *direction = random_floats(n, 1000 + 10 * index + trial, 1), *before = malloc((size_t)n * sizeof *before);
+    memcpy(before, values, (size_t)n * sizeof *values);
+    for (int64_t i = 0; i < n; i++) values[i] = before[i] + (float)step * direction[i];
+    double up = f(context);
+    for (int64_t i = 0; i < n; i++) values[i] = before[i] - (float)step * direction[i];
+    double down = f(context);
+    memcpy(values, before, (size_t)n * sizeof *values);
+    double measured = (up - down) / (2 * step), claimed = dot(gradient, direction, n);
+    double size = sqrt(dot(gradient, gradient, n)), largest = fabs(claimed) > fabs(measured) ? fabs(claimed) : fabs(measured);
+    CHECK_MSG(fabs(measured - claimed) <= 0.02 * largest + 0.01 * size + 1e-6,
+              "%s: measured %.6g, claimed %.6g (seed %d, direction %d)", what, measured, claimed, (int)SEED, (int)trial);
+    free(direction);
+    free(before);
+  }
+}
+
+typedef struct layer {
+  int64_t rows, d;
+  float *x, *weight, *bias, *y, *mean, *rstd, *upstream;
+  mc_activation activation;
+  mc_attention attention;
+  float *context, *log_sum, *scratch;
+  int32_t *labels;
+} layer;
+
+static double norm_forward(void *context) {
+  layer *l = context;
+  mc_layernorm_forward(cp, l->x, l->d, l->weight, l->bias, l->rows, l->d, l->y, l->mean, l->rstd);
+  return dot(l->y, l->upstream, l->rows * l->d);
+}
+
+static void test_layernorm(void) {
+  layer l = {.rows = 7, .d = 24};
+  int64_t n = l.rows * l.d;
+  l.x = random_floats(n, 1, 1);
+  l.weight = random_floats(l.d, 2, 1);
+  l.bias = random_floats(l.d, 3, 1);
+  l.upstream = random_floats(n, 4, 1);
+  l.y = calloc((size_t)n, sizeof(float));
+  l.mean = calloc((size_t)l.rows, sizeof(float));
+  l.rstd = calloc((size_t)l.rows, sizeof(float));
+  float *dx = calloc((size_t)n, sizeof *dx), *dw = calloc((size_t)l.d, sizeof *dw), *db = calloc((size_t)l.d, sizeof *db);
+  norm_forward(&l);
+  mc_layernorm_backward(cp, l.upstream, l.x, l.d, l.mean, l.rstd, l.weight, l.rows, l.d, dx, l.d, dw, db);
+  check_direction("layer norm, input", norm_forward, &l, l.x, dx, n, 1, 1e-2);
+  check_direction("layer norm, weight", norm_forward, &l, l.weight, dw, l.d, 2, 1e-2);
+  check_direction("layer norm, bias", norm_forward, &l, l.bias, db, l.d, 3, 1e-2);
+  float *all[] = {l.x, l.weight, l.bias, l.upstream, l.y, l.mean, l.rstd, dx, dw, db};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static double activation_forward(void *context) {
+  layer *l = context;
+  mc_activation_forward(cp, l->activation, l->x, l->d, l->y);
+  return dot(l->y, l->upstream, l->d);
+}
+
+static void test_activation(mc_activation kind) {
+  layer l = {.d = 301, .activation = kind};
+  l.x = random_floats(l.d, 5, 2);
+  l.upstream = random_floats(l.d, 6, 1);
+  l.y = calloc((size_t)l.d, sizeof(float));
+  float *dx = random_floats(l.d, 6, 1);
+  mc_activation_backward(cp, kind, l.x, l.d, dx);
+  check_direction(kind == MC_GELU ? "GELU" : "quick GELU", activation_forward, &l, l.x, dx, l.d, 4, 1e-2);
+  free(l.x);
+  free(l.upstream);
+  free(l.y);
+  free(dx);
+}
+
+static double attention_forward(void *context) {
+  layer *l = context;
+  REQUIRE_OK(mc_attention_forward(cp, &l->attention, l->x, l->context, l->log_sum, l->scratch, &err), err);
+  return dot(l->context, l->upstream, l->rows * l->d);
+}
+
+static void test_attention(bool causal, int64_t t) {
+  layer l = {.rows = 2 * t, .d = 2 * 64, .attention = {2, t, 2, 64, causal}};
+  int64_t n = l.rows * l.d;
+  l.x = random_floats(3 * n, 7, 0.7f);
+  l.upstream = random_floats(n, 8, 1);
+  l.context = calloc((size_t)n, sizeof(float));
+  l.log_sum = calloc((size_t)(2 * 2 * t), sizeof(float));
+  l.scratch = calloc(mc_attention_scratch(cp, &l.attention) + 16, sizeof(float));
+  float *dx = calloc((size_t)(3 * n), sizeof *dx);
+  attention_forward(&l);
+  REQUIRE_OK(mc_attention_backward(cp, &l.attention, l.x, l.log_sum, l.upstream, dx, l.scratch, &err), err);
+  check_direction(causal ? "attention, causal" : "attention", attention_forward, &l, l.x, dx, 3 * n, 5 + (uint64_t)t, 1e-2);
+  float *all[] = {l.x, l.upstream, l.context, l.log_sum, l.scratch, dx};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static double loss_forward(void *context) {
+  layer *l = context;
+  return mc_cross_entropy(l->x, l->labels, l->rows, l->d, 0.2f, 1.0f, NULL);
+}
+
+static double normalize_forward(void *context) {
+  layer *l = context;
+  mc_normalize_forward(l->x, l->rows, l->d, l->y, l->mean);
+  return dot(l->y, l->upstream, l->rows * l->d);
+}
+
+static void test_loss_and_normalize(void) {
+  int32_t labels[5] = {0, 3, 8, 2, 2};
+  layer l = {.rows = 5, .d = 9, .labels = labels};
+  int64_t n = 45;
+  float *dx = malloc((size_t)n * sizeof *dx);
+  l.x = random_floats(n, 9, 2);
+  l.upstream = random_floats(n, 10, 1);
+  l.y = calloc((size_t)n, sizeof(float));
+  l.mean = calloc(5, sizeof(float));
+  mc_cross_entropy(l.x, labels, l.rows, l.d, 0.2f, 1.0f, dx);
+  check_direction("cross-entropy with smoothing", loss_forward, &l, l.x, dx, n, 6, 1e-2);
+  normalize_forward(&l);
+  mc_normalize_backward(l.upstream, l.y, l.mean, l.rows, l.d, dx);
+  check_direction("normalisation", normalize_forward, &l, l.x, dx, n, 7, 1e-2);
+  float *all[] = {l.x, l.upstream, l.y, l.mean, dx};
+  for (size_t i = 0; i < 5; i++) free(all[i]);
+}
+
+/* --- whole steps: every parameter of the towers, experts and routers ---------------------------------------------------------- */
+
+typedef struct model_step {
+  mc_clip *clip;
+  mc_adapters *adapters; /* NULL: the contrastive step of all weights */
+  mc_step_options options;
+  float *images;
+  int32_t *texts, *labels;
+  int64_t n, n_texts;
+  int n_checked;
+} model_step;
+
+static double run_step(void *context) {
+  model_step *s = context;
+  double loss;
+  if (s->adapters) {
+    REQUIRE_OK(mc_classification_step(cp, s->clip, s->adapters, &s->options, s->images, s->labels, s->n, s->texts,
+                                      s->n_texts, &loss, NULL, &arena, &err), err);
+  } else {
+    REQUIRE_OK(mc_contrastive_step(cp, s->clip, &s->options, s->images, s->texts, s->n, &loss, &arena, &err), err);
+  }
+  return loss;
+}
+
+static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *e) {
+  (void)context;
+  (void)name;
+  return mc_param_unfreeze(p, e);
+}
+
+/* Values far enough from zero that no gradient is lost in rounding. */
+static moeclip_code shake(void *context, const char *name, mc_param *p, moeclip_error *e) {
+  uint64_t *index = context;
+  (void)e;
+  float scale = strstr(name, "up_proj") ? 0.5f : strstr(name, "router_list") || strstr(name, "w_noise") ? 0.3f : 0.05f;
+  float *change = random_floats(p->n, 5000 + (*index)++, scale);
+  for (int64_t i = 0; i < p->n; i++) p->value[i] += strcmp(name, "logit_scale") == 0 ? 0 : change[i];
+  free(change);
+  return MOECLIP_OK;
+}
+
+static moeclip_code check_param(void *context, const char *name, mc_param *p, moeclip_error *e) {
+  model_step *s = context;
+  (void)e;
+  if (!p->grad) return MOECLIP_OK;
+  /* Every run adds to the gradients: start this parameter's from nothing. */
+  memset(p->grad, 0, (size_t)p->n * sizeof *p->grad);
+  run_step(s);
+  float *gradient = malloc((size_t)p->n * sizeof *gradient), *keep = malloc((size_t)p->n * sizeof *keep);
+  memcpy(gradient, p->grad, (size_t)p->n * sizeof *gradient);
+  double size = sqrt(dot(gradient, gradient, p->n)), length = 0;
+  memcpy(keep, p->value, (size_t)p->n * sizeof *keep);
+  /* Along the gradient itself, where the loss moves most, mixed with a random direction. */
+  float *direction = random_floats(p->n, 9000 + (uint64_t)s->n_checked, (float)(0.5 * size / sqrt((double)p->n)));
+  for (int64_t i = 0; i < p->n; i++) direction[i] += gradient[i];
+  length = sqrt(dot(direction, direction, p->n));
+  if (size > 1e-5) {
+    double value_size = sqrt(dot(keep, keep, p->n)), step = 5e-4 * (value_size > 0.3 ? value_size : 0.3) / length;
+    for (int64_t i = 0; i < p->n; i++) p->value[i] = keep[i] + (float)(step * direction[i]);
+    double up = run_step(s);
+    for (int64_t i = 0; i < p->n; i++) p->value[i] = keep[i] - (float)(step * direction[i]);
+    double down = run_step(s);
+    memcpy(p->value, keep, (size_t)p->n * sizeof *keep);
+    double measured = (up - down) / (2 * step), claimed = dot(gradient, direction, p->n);
+    CHECK_MSG(fabs(measured - claimed) <= 0.05 * fabs(claimed) + 2e-6 / step, "%s: measured %.6g, claimed %.6g (seed %d)",
+              name, measured, claimed, (int)SEED);
+    s->n_checked++;
+  }
+  free(gradient);
+  free(keep);
+  free(direction);
+  return MOECLIP_OK;
+}
+
+static void fill_inputs(model_step *s, const mc_clip_sizes *sizes) {
+  mc_philox g;
+  mc_philox_init(&g, SEED, MC_STREAM_INIT, 77);
+  s->images = random_floats(s->n * 3 * sizes->image_size * sizes->image_size, 70, 1);
+  s->texts = calloc((size_t)(s->n_texts * sizes->context), sizeof *s->texts);
+  s->labels = calloc((size_t)s->n, sizeof *s->labels);
+  for (int64_t i = 0; i < s->n_texts; i++) {
+    int32_t *row = s->texts + i * sizes->context;
+    int length = 2 + (int)mc_philox_below(&g, (uint32_t)sizes->context - 3);
+    row[0] = sizes->vocabulary - 2;
+    for (int k = 1; k <= length; k++) row[k] = (int32_t)mc_philox_below(&g, (uint32_t)sizes->vocabulary - 2);
+    row[length] = sizes->vocabulary - 1;
+  }
+  for (int64_t i = 0; i < s->n; i++) s->labels[i] = (int32_t)(i % s->n_texts);
+}
+
+static void test_step(bool adapters, size_t kept_bytes) {
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU};
+  model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
+  uint64_t index = 0;
+  int32_t tasks[6] = {0, 0, 0, 0, 0, 0};
+  REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
+  fill_inputs(&s, &sizes);
+  if (adapters) {
+    mc_adapter_sizes a = {4, 8, 2, 1.0f, true};
+    REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &s.adapters, &err), err);
+    REQUIRE_OK(mc_adapters_add_router(s.adapters, &err), err);
+    REQUIRE_OK(mc_adapters_each(s.adapters, shake, &index, &err), err);
+    s.adapters->visual[0].experts[1].frozen = true;
+    REQUIRE_OK(mc_adapters_train(s.adapters, 0, false, &err), err);
+    CHECK(s.adapters->visual[0].experts[1].down_weight.grad == NULL);
+    /* The noise is drawn by (seed, step, block, sample), so it is the same in every call; so is the dropout. */
+    mc_routing routing = {.task = tasks, .top_k = 2, .scale = 1, .noise = true, .dropout = 0.25f, .seed = 8, .step = 3};
+    s.options.image_routing = s.options.text_routing = routing;
+  } else {
+    REQUIRE_OK(mc_clip_each(s.clip, unfreeze, NULL, &err), err);
+  }
+  if (adapters) {
+    REQUIRE_OK(mc_adapters_each(s.adapters, check_param, &s, &err), err);
+    CHECK_MSG(s.n_checked >= 24, "%d parameters had gradients", s.n_checked);
+  } else {
+    REQUIRE_OK(mc_clip_each(s.clip, check_param, &s, &err), err);
+    CHECK_MSG(s.n_checked >= 50, "%d parameters had gradients", s.n_checked);
+  }
+  mc_adapters_destroy(s.adapters);
+  mc_clip_destroy(s.clip);
+  free(s.images);
+  free(s.texts);
+  free(s.labels);
+}
+
+int main(void) {
+  REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
+  test_layernorm();
+  test_activation(MC_QUICK_GELU);
+  test_activation(MC_GELU);
+  test_attention(false, 5);
+  test_attention(true, 13);
+  test_loss_and_normalize();
+  test_step(true, 0);
+  test_step(true, 1);
+  test_step(false, 0);
+  test_step(false, 1);
+  mc_arena_clear(&arena);
+  mc_compute_destroy(cp);
+  return check_report();
+}
