@@ -5,8 +5,8 @@
 
 OUT/pairs.csv              rows path,caption[,caption...]: the training pairs (paths relative to the file)
 OUT/pictures/SOURCE/*.jpg  the training pictures
-OUT/heldout/objects/CLASS/*.png     pictures of object classes that are not in the training pairs
-OUT/heldout/categories/CLASS/*.png  the same of broad categories, chosen at random
+OUT/heldout/objects/test/CLASS/*.png     pictures of object classes that are not in the training pairs
+OUT/heldout/categories/test/CLASS/*.png  the same of broad categories, chosen at random
 OUT/reference/CATEGORY/*.jpg        about 2,000 of the training pictures, for a selector's "no task"
 OUT/counts.json            how many of each
 
@@ -138,14 +138,15 @@ def write_heldout(folder, held, pictures, canvases):
     from moedata.words import MISFILED
     names = []
     for label, indices in held.items():
-        place = folder / label.replace(" ", "_")
+        # A test folder alone: all of it is for evaluating.
+        place = folder / "test" / label.replace(" ", "_")
         place.mkdir(parents=True)
         for number, index in enumerate(sorted(indices)):
             if pictures[index].name in MISFILED:
                 continue
             name = f"{pictures[index].source}-{number:03d}.png"
             composed(canvases[index], (255, 255, 255)).save(place / name, optimize=True)
-            names.append([f"{folder.name}/{place.name}/{name}", pictures[index].name])
+            names.append([f"{folder.name}/test/{place.name}/{name}", pictures[index].name])
     with open(folder.with_suffix(".csv"), "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(names)
 
