@@ -1,5 +1,5 @@
-/* IDX files, plain and packed. The first byte chooses the pair of files and where it is cut into pictures and labels:
- * 0x80 packs the pictures, the rest is the length of the labels. Seeds: seeds/idx. */
+/* IDX files, plain and packed. The low seven bits of the first byte say how many bytes at the end are the labels' file;
+ * what is between is the pictures', packed here when the high bit is set. Seeds: seeds/idx. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
