@@ -1,0 +1,123 @@
+/* Matrix products, convolution and pooling against plain loops in double. */
+#include "compute/compute.h"
+
+#include "base/random.h"
+#include "check.h"
+#include "compute/kernels.h"
+
+static moeclip_error err;
+static mc_compute *cp;
+
+static float *random_floats(size_t n, uint64_t index) {
+  float *x = malloc(n * sizeof *x);
+  mc_philox g;
+  mc_philox_init(&g, 4711, MC_STREAM_INIT, index);
+  for (size_t i = 0; i < n; i++) x[i] = mc_philox_normal(&g);
+  return x;
+}
+
+/* --- products: every way of storing the operands, widths apart, with and without bias, alpha and what was there ------------------ */
+
+static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t apart, int ways) {
+  bool trans_a = ways & 1, trans_b = ways & 2, bias = ways & 4, accumulate = ways & 8;
+  float alpha = ways & 16 ? 0.37f : 0;
+  int64_t lda = (trans_a ? m : k) + apart, ldb = (trans_b ? k : n) + apart, ldc = n + apart;
+  size_t n_a = (size_t)(lda * (trans_a ? k : m)), n_b = (size_t)(ldb * (trans_b ? n : k)), n_c = (size_t)(ldc * m);
+  float *a = random_floats(n_a, 1), *b = random_floats(n_b, 2), *c = random_floats(n_c, 3), *d = random_floats((size_t)n, 4);
+  float *want = malloc(n_c * sizeof *want);
+  memcpy(want, c, n_c * sizeof *c);
+  for (int64_t i = 0; i < m; i++) {
+    for (int64_t j = 0; j < n; j++) {
+      double sum = 0;
+      for (int64_t l = 0; l < k; l++) {
+        sum += (double)(trans_a ? a[l * lda + i] : a[i * lda + l]) * (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
+      }
+      want[i * ldc + j] = (float)((alpha != 0 ? alpha : 1) * sum + (bias ? d[j] : 0) + (accumulate ? want[i * ldc + j] : 0));
+    }
+  }
+  mc_gemm g = {.m = m, .n = n, .k = k, .a = a, .lda = lda, .trans_a = trans_a, .b = b, .ldb = ldb, .trans_b = trans_b, .c = c,
+               .ldc = ldc, .bias = bias ? d : NULL, .alpha = alpha, .accumulate = accumulate};
+  REQUIRE_OK(mc_gemm_run(cp, &g, &err), err);
+  double error = check_relative_error(c, want, n_c);
+  CHECK_MSG(error <= 1e-6 * sqrt((double)k + 1), "%lld x %lld x %lld, %lld apart, ways %d: error %g", (long long)m, (long long)n,
+            (long long)k, (long long)apart, ways, error);
+  for (int64_t i = 0; i < m; i++) CHECK(memcmp(c + i * ldc + n, want + i * ldc + n, (size_t)apart * sizeof *c) == 0);
+  free(a);
+  free(b);
+  free(c);
+  free(d);
+  free(want);
+}
+
+/* --- convolution ------------------------------------------------------------------------------------------------------------ */
+
+static void test_conv(mc_conv2d c) {
+  int64_t out_h = (c.h + 2 * c.pad - c.k) / c.stride + 1, out_w = (c.w + 2 * c.pad - c.k) / c.stride + 1;
+  size_t n_y = (size_t)(c.n * c.c_out * out_h * out_w);
+  float *x = random_floats((size_t)(c.n * c.c_in * c.h * c.w), 5), *bias = random_floats((size_t)c.c_out, 7);
+  float *weight = random_floats((size_t)(c.c_out * c.c_in * c.k * c.k), 6);
+  float *y = malloc(n_y * sizeof *y), *want = malloc(n_y * sizeof *want);
+  for (int64_t at = 0; at < (int64_t)n_y; at++) {
+    int64_t j = at % out_w, i = at / out_w % out_h, o = at / (out_w * out_h) % c.c_out, p = at / (out_w * out_h * c.c_out);
+    double sum = bias[o];
+    for (int64_t channel = 0; channel < c.c_in; channel++) {
+      for (int64_t a = 0; a < c.k; a++) {
+        for (int64_t b = 0; b < c.k; b++) {
+          int64_t row = i * c.stride + a - c.pad, column = j * c.stride + b - c.pad;
+          if (row < 0 || row >= c.h || column < 0 || column >= c.w) continue;
+          sum += (double)weight[((o * c.c_in + channel) * c.k + a) * c.k + b] *
+                 x[((p * c.c_in + channel) * c.h + row) * c.w + column];
+        }
+      }
+    }
+    want[at] = (float)(c.relu && sum < 0 ? 0 : sum);
+  }
+  c.x = x;
+  c.weight = weight;
+  c.bias = bias;
+  c.y = y;
+  REQUIRE_OK(mc_conv2d_run(cp, &c, &err), err);
+  double error = check_relative_error(y, want, n_y);
+  CHECK_MSG(error <= 1e-5, "kernel %lld, stride %lld, padding %lld: error %g", (long long)c.k, (long long)c.stride,
+            (long long)c.pad, error);
+  free(x);
+  free(bias);
+  free(weight);
+  free(y);
+  free(want);
+}
+
+static void test_pool(void) {
+  enum { H = 7, W = 9, PLANES = 5, K = 3, STRIDE = 2, OUT_H = 3, OUT_W = 4 };
+  float *x = random_floats(PLANES * H * W, 8), y[PLANES * OUT_H * OUT_W];
+  mc_maxpool2d(cp, x, PLANES, H, W, K, STRIDE, y);
+  for (int at = 0; at < PLANES * OUT_H * OUT_W; at++) {
+    int j = at % OUT_W, i = at / OUT_W % OUT_H, p = at / (OUT_W * OUT_H);
+    float largest = -INFINITY;
+    for (int a = 0; a < K; a++) {
+      for (int b = 0; b < K; b++) largest = fmaxf(largest, x[(p * H + i * STRIDE + a) * W + j * STRIDE + b]);
+    }
+    CHECK(y[at] == largest);
+  }
+  free(x);
+}
+
+int main(void) {
+  REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
+  for (int ways = 0; ways < 32; ways++) {
+    test_gemm(1, 1, 1, 0, ways);
+    test_gemm(5, 7, 3, 2, ways);
+    test_gemm(67, 33, 129, 5, ways);
+    test_gemm(300, 64, 512, 0, ways); /* a large power of two apart: the padded copies */
+    test_gemm(1030, 20, 40, 0, ways); /* more than one block of rows */
+  }
+  test_conv((mc_conv2d){.n = 2, .c_in = 3, .h = 23, .w = 19, .c_out = 8, .k = 11, .stride = 4, .pad = 2, .relu = true});
+  test_conv((mc_conv2d){.n = 1, .c_in = 5, .h = 9, .w = 9, .c_out = 7, .k = 5, .stride = 1, .pad = 2});
+  test_conv((mc_conv2d){.n = 3, .c_in = 16, .h = 13, .w = 13, .c_out = 16, .k = 3, .stride = 1, .pad = 1, .relu = true});
+  test_conv((mc_conv2d){.n = 1, .c_in = 1, .h = 1, .w = 1, .c_out = 1, .k = 1, .stride = 1});
+  mc_conv2d too_small = {.n = 1, .c_in = 1, .h = 2, .w = 2, .c_out = 1, .k = 5, .stride = 1, .pad = 1};
+  CHECK(mc_conv2d_run(cp, &too_small, &err) == MOECLIP_ERROR_ARGUMENT);
+  test_pool();
+  mc_compute_destroy(cp);
+  return check_report();
+}
