@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/balance.h"
 
 static moeclip_code expert_create(mc_expert *x, int width, int bottleneck, moeclip_error *err) {
   MC_TRY(mc_param_create(&x->down_weight, 2, (int64_t[]){bottleneck, width}, err));
@@ -22,7 +23,9 @@ static moeclip_code add_experts(mc_moe *m, int n, int bottleneck, moeclip_error 
   if (experts) m->experts = experts;
   uint64_t *counts = mc_realloc(m->counts, wanted, sizeof *counts);
   if (counts) m->counts = counts;
-  if (!experts || !counts) return mc_fail_memory(err, wanted * sizeof *experts, "experts");
+  double *tally = mc_realloc(m->tally, 2 * wanted, sizeof *tally);
+  if (tally) m->tally = tally;
+  if (!experts || !counts || !tally) return mc_fail_memory(err, wanted * sizeof *experts, "experts");
   for (int i = 0; i < n; i++) {
     int e = m->n_experts++;
     m->experts[e] = (mc_expert){0};
@@ -54,6 +57,7 @@ static void moe_clear(mc_moe *m) {
   free(m->experts);
   free(m->routers);
   free(m->counts);
+  free(m->tally);
 }
 
 /* The i-th block with adapters, image tower first. */
@@ -187,6 +191,20 @@ void mc_adapters_freeze_most_used(mc_adapters *a, int n) {
       if (before < n) m->experts[e].frozen = true;
     }
   }
+}
+
+void mc_adapters_clear_tally(mc_adapters *a) {
+  for (int i = 0; i < n_blocks(a); i++) memset(block(a, i)->tally, 0, 2 * (size_t)block(a, i)->n_experts * sizeof(double));
+}
+
+double mc_adapters_balance(const mc_adapters *a, int task, double coefficient) {
+  double sum = 0;
+  for (int i = 0; i < n_blocks(a); i++) {
+    const mc_moe *m = block(a, i);
+    int n = (int)m->routers[task].gate.shape[1];
+    sum += mc_cv_squared(m->tally, n, NULL) + mc_cv_squared(m->tally + m->n_experts, n, NULL);
+  }
+  return coefficient * sum;
 }
 
 moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err) {

@@ -22,6 +22,7 @@ typedef struct mc_moe {
   mc_expert *experts;
   mc_router *routers; /* one a task */
   uint64_t *counts;   /* [n_experts]: samples of the running task that gave each expert a gate > 0 */
+  double *tally;      /* [2 * n_experts]: importance, then load, of the running step (model/balance.h) */
 } mc_moe;
 
 typedef struct mc_adapter_sizes {
@@ -58,6 +59,11 @@ moeclip_code mc_adapters_train(mc_adapters *a, int task, bool keep_counts, moecl
 
 /* Freezes the n most used experts (by counts; the lower number on a tie) of every block. */
 void mc_adapters_freeze_most_used(mc_adapters *a, int n);
+
+/* Before a step: empties the sums of the load-balance term. */
+void mc_adapters_clear_tally(mc_adapters *a);
+/* After its forward pass: the term, summed over all blocks, for a task's router. */
+double mc_adapters_balance(const mc_adapters *a, int task, double coefficient);
 
 /* All experts and routers in a fixed order, under the published names. */
 moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/balance.h"
 
 #define TAKE(pointer, arena, count)                                                        \
   do {                                                                                     \
@@ -37,7 +38,7 @@ static void top_k(const float *logits, int n_experts, int k, int32_t *chosen) {
   }
 }
 
-/* Gates of one sample from its router; eps is the noise (NULL: none). */
+/* Gates of one sample from its router; eps is the noise (NULL: none). logits [2 n]: noisy ones, then the raw spread. */
 static void route(const mc_moe *moe, const mc_router *router, const float *r, const float *eps, int k, float *logits,
                   float *gates, int32_t *chosen) {
   int n = (int)router->gate.shape[1];
@@ -52,6 +53,21 @@ static void route(const mc_moe *moe, const mc_router *router, const float *r, co
   float sum = 0, largest = logits[chosen[0]];
   for (int j = 0; j < seen; j++) sum += gates[j] = expf(logits[chosen[j]] - largest);
   for (int j = 0; j < seen; j++) gates[j] /= sum;
+}
+
+/* What the load-balance term sums up. logits as route leaves them; without noise the load is a count. */
+static void tally(const mc_moe *moe, const mc_router *router, const float *eps, int k, float *logits, const float *gates,
+                  const int32_t *chosen) {
+  int n = (int)router->gate.shape[1];
+  double *importance = moe->tally, *load = moe->tally + moe->n_experts;
+  for (int j = 0; j < k; j++) {
+    if (chosen[j] < 0) continue;
+    importance[chosen[j]] += gates[j];
+    if (!eps || k >= n) load[chosen[j]] += 1;
+  }
+  if (!eps || k >= n) return;
+  for (int e = 0; e < n; e++) logits[e] -= eps[e] * (softplus(logits[n + e]) + 0.01f); /* the clean ones again */
+  mc_load_forward(&(mc_noisy_logits){n, k, logits, logits + n, eps}, load);
 }
 
 static void draw_noise(const mc_routing *g, int block, int64_t sample, int n_experts, float *eps) {
@@ -112,6 +128,7 @@ static moeclip_code choose(mc_moe *moe, const mc_routing *g, int block, int64_t 
       if (chosen[j] >= 0) kept->first[chosen[j] + 1]++;
       if (chosen[j] >= 0 && g->count) moe->counts[chosen[j]]++;
     }
+    if (g->tally) tally(moe, &moe->routers[g->task[s]], eps, k, logits, gates, chosen);
   }
   for (int e = 0; e < n_experts; e++) kept->first[e + 1] += kept->first[e];
   kept->n_slots = kept->first[n_experts];
@@ -204,18 +221,42 @@ moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, in
   return MOECLIP_OK;
 }
 
+/* The load-balance term's gradient with respect to a block's sums; n: experts that the running task's router knows. */
+typedef struct balance_gradient {
+  double *importance, *load; /* [n]; NULL: the term is off */
+} balance_gradient;
+
+/* Scratch for one sample's router: [n] each. */
+typedef struct router_work {
+  float *clean, *spread, *dclean, *dspread;
+  int32_t *experts; /* whose logits have a gradient */
+} router_work;
+
 /* From the gates' gradient to the router's, and to the token that the router read. */
 static void route_backward(const mc_moe *moe, mc_router *router, const float *r, const float *eps, int k,
-                           const float *gates, const int32_t *chosen, const float *dgates, float *spread, float *dr) {
-  int n = (int)router->gate.shape[1];
+                           const float *gates, const int32_t *chosen, const float *dgates, const balance_gradient *balance,
+                           const router_work *w, float *dr) {
+  int n = (int)router->gate.shape[1], n_touched = 0;
   float dot = 0;
   for (int j = 0; j < k; j++) dot += chosen[j] >= 0 ? gates[j] * dgates[j] : 0;
-  if (eps) project(r, router->noise.value, moe->width, n, spread);
+  if (eps) project(r, router->noise.value, moe->width, n, w->spread);
+  memset(w->dclean, 0, (size_t)n * sizeof *w->dclean);
+  memset(w->dspread, 0, (size_t)n * sizeof *w->dspread);
   for (int j = 0; j < k; j++) {
     int e = chosen[j];
     if (e < 0) continue;
-    float dlogit = gates[j] * (dgates[j] - dot), dspread = 0;
-    if (eps) dspread = dlogit * eps[e] * sigmoid(spread[e]);
+    w->dclean[e] = gates[j] * (dgates[j] - dot);
+    if (eps) w->dspread[e] = w->dclean[e] * eps[e] * sigmoid(w->spread[e]);
+    w->experts[n_touched++] = e;
+  }
+  if (balance->load && eps && k < n) {
+    project(r, router->gate.value, moe->width, n, w->clean);
+    mc_load_backward(&(mc_noisy_logits){n, k, w->clean, w->spread, eps}, balance->load, w->dclean, w->dspread);
+    for (n_touched = 0; n_touched < n; n_touched++) w->experts[n_touched] = n_touched;
+  }
+  for (int j = 0; j < n_touched; j++) {
+    int e = w->experts[j];
+    float dlogit = w->dclean[e], dspread = w->dspread[e];
     for (int64_t i = 0; i < moe->width; i++) {
       int64_t at = i * n + e;
       if (router->gate.grad) router->gate.grad[at] += r[i] * dlogit;
@@ -225,6 +266,42 @@ static void route_backward(const mc_moe *moe, mc_router *router, const float *r,
   }
   router->gate.touched |= router->gate.grad != NULL;
   router->noise.touched |= eps && router->noise.grad;
+}
+
+/* All samples' routers. */
+static moeclip_code routers_backward(mc_moe *moe, const mc_routing *g, int64_t n, int64_t row, const float *x,
+                                     const mc_moe_kept *kept, float *dgates, float *dx, mc_arena *arena, moeclip_error *err) {
+  size_t n_experts = (size_t)moe->n_experts;
+  balance_gradient balance = {0};
+  router_work w;
+  TAKE(w.clean, arena, n_experts);
+  TAKE(w.spread, arena, n_experts);
+  TAKE(w.dclean, arena, n_experts);
+  TAKE(w.dspread, arena, n_experts);
+  TAKE(w.experts, arena, n_experts);
+  for (int64_t s = 0; s < n; s++) {
+    if (g->task[s] < 0) continue;
+    mc_router *router = &moe->routers[g->task[s]];
+    float *own = dgates + s * kept->k;
+    const int32_t *chosen = kept->chosen + s * kept->k;
+    if (g->balance > 0 && !balance.importance) {
+      int known = (int)router->gate.shape[1];
+      TAKE(balance.importance, arena, n_experts);
+      TAKE(balance.load, arena, n_experts);
+      mc_cv_squared(moe->tally, known, balance.importance);
+      mc_cv_squared(moe->tally + n_experts, known, balance.load);
+      for (int e = 0; e < known; e++) {
+        balance.importance[e] *= g->balance;
+        balance.load[e] *= g->balance;
+      }
+    }
+    for (int j = 0; balance.importance && j < kept->k; j++) {
+      if (chosen[j] >= 0) own[j] += (float)balance.importance[chosen[j]];
+    }
+    route_backward(moe, router, x + s * row, kept->eps ? kept->eps + s * moe->n_experts : NULL, kept->k,
+                   kept->gates + s * kept->k, chosen, own, &balance, &w, dx ? dx + s * row : NULL);
+  }
+  return MOECLIP_OK;
 }
 
 moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, int64_t n, int64_t t, const float *x,
@@ -238,7 +315,7 @@ moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, i
     if (length > 0) length = run_length(t, length);
     longest = length > longest ? length : longest;
   }
-  float *in, *gradient, *scaled, *dhidden, *dgates, *sum, *din, *spread;
+  float *in, *gradient, *scaled, *dhidden, *dgates, *sum, *din;
   TAKE(in, arena, longest > 1 ? longest * row : 1);
   TAKE(gradient, arena, longest > 1 ? longest * row : 1);
   TAKE(din, arena, longest > 1 ? longest * row : 1);
@@ -246,7 +323,6 @@ moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, i
   TAKE(dhidden, arena, longest * t * h);
   TAKE(dgates, arena, n * kept->k);
   TAKE(sum, arena, d);
-  TAKE(spread, arena, moe->n_experts);
   memset(dgates, 0, (size_t)(n * kept->k) * sizeof *dgates);
   for (int e = 0; e < moe->n_experts; e++) {
     mc_expert *x_e = &moe->experts[e];
@@ -310,12 +386,7 @@ moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, i
       }
     }
   }
-  for (int64_t s = 0; s < n; s++) {
-    if (g->task[s] < 0) continue;
-    route_backward(moe, &moe->routers[g->task[s]], x + s * row, kept->eps ? kept->eps + s * moe->n_experts : NULL,
-                   kept->k, kept->gates + s * kept->k, kept->chosen + s * kept->k, dgates + s * kept->k, spread,
-                   dx ? dx + s * row : NULL);
-  }
+  MC_TRY(routers_backward(moe, g, n, row, x, kept, dgates, dx, arena, err));
   mc_arena_release(arena, before);
   return MOECLIP_OK;
 }

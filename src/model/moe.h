@@ -14,6 +14,8 @@ typedef struct mc_routing {
   bool noise;             /* training: noise on the router's logits */
   float dropout;          /* training: of the experts' hidden units; 0: off */
   bool count;             /* add to the experts' counts */
+  float balance;          /* training: coefficient of the load-balance term (model/balance.h); 0: off */
+  bool tally;             /* add to the sums that the load-balance term is made of */
   uint64_t seed, step;    /* noise and dropout are drawn from (seed, step, block, sample) */
   uint64_t first_sample;  /* number, within the step, of sample 0 of this call */
   const float *const *fixed_noise; /* [blocks] of [n of the step, experts]: instead of drawing (tests); or NULL */

@@ -30,6 +30,7 @@ static moeclip_code side_init(batch_side *s, mc_compute *cp, mc_clip *clip, mc_a
   const mc_tower *tower = text ? &clip->text : &clip->visual;
   *s = (batch_side){.cp = cp, .text = text, .n = n, .embed = clip->sizes.embed};
   s->routing = text ? options->text_routing : options->image_routing;
+  s->routing.balance = adapters ? options->balance : 0;
   s->encoder = (mc_encoder){.clip = clip, .adapters = adapters, .full_context = options->full_context};
   int64_t tokens;
   if (text) {
@@ -61,12 +62,14 @@ static moeclip_code side_init(batch_side *s, mc_compute *cp, mc_clip *clip, mc_a
   return MOECLIP_OK;
 }
 
-static moeclip_code encode_piece(batch_side *s, int64_t at, int64_t n, mc_encoded *keep, bool count, mc_arena *arena,
+/* first: these samples are seen for the first time in this step, and count. */
+static moeclip_code encode_piece(batch_side *s, int64_t at, int64_t n, mc_encoded *keep, bool first, mc_arena *arena,
                                  moeclip_error *err) {
   mc_routing routing = s->routing;
   routing.first_sample = (uint64_t)at;
   if (routing.task) routing.task += at;
-  routing.count = routing.count && count;
+  routing.count = routing.count && first;
+  routing.tally = routing.balance > 0 && first;
   s->encoder.routing = routing.task ? &routing : NULL;
   float *features = s->features + at * s->embed;
   if (s->text) {
@@ -155,19 +158,25 @@ moeclip_code mc_classification_step(mc_compute *cp, mc_clip *clip, mc_adapters *
       return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "label %d: there are %lld classes", (int)labels[i], (long long)n_texts);
     }
   }
+  if (options->balance > 0 && adapters) mc_adapters_clear_tally(adapters);
   MC_TRY(side_init(&classes, cp, clip, adapters, options, true, texts, n_texts, arena, err));
   MC_TRY(side_init(&pictures, cp, clip, adapters, options, false, images, n, arena, err));
   MC_TRY(side_forward(&classes, arena, err));
   TAKE(logits, pictures.piece * n_texts);
   TAKE(dlogits, pictures.piece * n_texts);
+  /* The loss is a sum over pictures: each piece goes forward and at once back. The load-balance term is not: it needs the sums over
+   * all of them first. */
+  bool seen = options->balance > 0 && adapters && pictures.piece < n;
+  for (int64_t at = 0; seen && at < n; at += pictures.piece) {
+    MC_TRY(encode_piece(&pictures, at, n - at < pictures.piece ? n - at : pictures.piece, NULL, true, arena, err));
+  }
   *loss = 0;
-  /* The loss is a sum over pictures: each piece goes forward and at once back. */
   for (int64_t at = 0; at < n; at += pictures.piece) {
     int64_t m = n - at < pictures.piece ? n - at : pictures.piece;
     mc_arena_mark mark = mc_arena_here(arena);
     mc_encoded kept;
     const float *features = pictures.features + at * pictures.embed;
-    MC_TRY(encode_piece(&pictures, at, m, &kept, true, arena, err));
+    MC_TRY(encode_piece(&pictures, at, m, &kept, !seen, arena, err));
     MC_TRY(similarity(cp, features, m, classes.features, n_texts, classes.embed, scale, logits, err));
     *loss += mc_cross_entropy(logits, labels + at, m, n_texts, options->smoothing, 1.0f / (float)n, dlogits) / (double)n;
     MC_TRY(check_loss(*loss, err));
@@ -179,6 +188,10 @@ moeclip_code mc_classification_step(mc_compute *cp, mc_clip *clip, mc_adapters *
     mc_arena_release(arena, mark);
   }
   MC_TRY(side_backward(&classes, arena, err));
+  if (options->balance > 0 && adapters) {
+    *loss += mc_adapters_balance(adapters, options->image_routing.task[0], options->balance);
+    MC_TRY(check_loss(*loss, err));
+  }
   mc_arena_release(arena, before);
   return MOECLIP_OK;
 }

@@ -8,6 +8,7 @@ typedef struct mc_step_options {
   mc_routing image_routing, text_routing; /* task arrays long enough for the batch and for the texts; first_sample is set
                                              by the step itself */
   float smoothing;      /* label smoothing */
+  float balance;        /* coefficient of the load-balance term, added to the loss; 0: off */
   size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 768 MiB */
   bool full_context;    /* tests */
 } mc_step_options;

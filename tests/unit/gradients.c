@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "check.h"
 #include "compute/kernels.h"
+#include "model/balance.h"
 #include "train/step.h"
 
 enum { SEED = 20240607 };
@@ -250,9 +251,9 @@ static void fill_inputs(model_step *s, const mc_clip_sizes *sizes) {
   for (int64_t i = 0; i < s->n; i++) s->labels[i] = (int32_t)(i % s->n_texts);
 }
 
-static void test_step(bool adapters, size_t kept_bytes) {
+static void test_step(bool adapters, size_t kept_bytes, float balance) {
   mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU};
-  model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
+  model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};
   uint64_t index = 0;
   int32_t tasks[6] = {0, 0, 0, 0, 0, 0};
   REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
@@ -286,6 +287,19 @@ static void test_step(bool adapters, size_t kept_bytes) {
   free(s.labels);
 }
 
+/* The load-balance term by hand: cv^2 of (1, 2, 3) is 1/4, and two experts of equal clean logits and spread, of which one is chosen,
+ * have the same chance to beat the other's noisy logit as the normal distribution says. */
+static void test_balance(void) {
+  const double x[3] = {1, 2, 3}, equal[4] = {5, 5, 5, 5};
+  double load[2] = {0, 0}, dx[3];
+  CHECK(fabs(mc_cv_squared(x, 3, dx) - 0.25) < 1e-9 && mc_cv_squared(equal, 4, NULL) == 0 && mc_cv_squared(x, 1, NULL) == 0);
+  CHECK(fabs(dx[0] + 2 * dx[1] + 3 * dx[2]) < 1e-9); /* scaling all values changes nothing */
+  const float clean[2] = {0, 0}, spread[2] = {0, 0}, eps[2] = {1, -1};
+  mc_load_forward(&(mc_noisy_logits){2, 1, clean, spread, eps}, load);
+  /* Expert 0 stays while 0 + s z > -s, expert 1 gets in when 0 + s z > s; s = softplus(0) + 0.01. */
+  CHECK_MSG(fabs(load[0] - 0.841344746) < 1e-7 && fabs(load[1] - 0.158655254) < 1e-7, "loads %g, %g", load[0], load[1]);
+}
+
 int main(void) {
   REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
   test_layernorm();
@@ -294,10 +308,13 @@ int main(void) {
   test_attention(false, 5);
   test_attention(true, 13);
   test_loss_and_normalize();
-  test_step(true, 0);
-  test_step(true, 1);
-  test_step(false, 0);
-  test_step(false, 1);
+  test_step(true, 0, 0);
+  test_step(true, 1, 0);
+  test_step(true, 0, 0.5f);
+  test_step(true, 1, 0.5f); /* the sums over the batch, from pieces */
+  test_step(false, 0, 0);
+  test_step(false, 1, 0);
+  test_balance();
   mc_arena_clear(&arena);
   mc_compute_destroy(cp);
   return check_report();
