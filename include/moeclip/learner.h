@@ -37,6 +37,9 @@ typedef struct moeclip_learner_options {
   int bottleneck;       /* 64 */
   int freeze_per_task;  /* most used experts of each block that a finished task freezes: 2 */
   int text_adapters;    /* 1; 0: adapters in the image tower alone */
+  int shared_router;    /* 0; 1: one router for all tasks (the paper's ablation); it knows the experts of the start alone */
+  int use_selector;     /* 1; 0: no task selector: a data set's pictures go to the task of its name, when evaluating; nothing
+                           but a task that the caller names is used to classify */
   int selector_hidden;  /* width of the selector's autoencoders: 100 */
   int selector_layer;   /* block of the image tower whose tokens the selector sees, from 0; -1: chosen by depth */
   const char *alexnet;  /* torchvision's AlexNet weights for the selector, as in the paper; NULL: the image tower's tokens */
@@ -82,6 +85,8 @@ typedef struct moeclip_task_options {
   double label_smoothing;    /* 0.2 */
   int64_t warmup;            /* steps; -1: 100, at most a fifth of the iterations */
   double dropout;            /* 0.1, of the experts' hidden units */
+  double balance;            /* 0: coefficient of the load-balance term, which the published code computes (0.01) and leaves out of
+                                its loss */
   int shots_augment_once;    /* few-shot: each picture's crop is drawn once and kept */
   const char *const *templates; /* prompt templates with {} for the class name; NULL: "a photo of a {}." The first trains; all
                                    are averaged when classifying */
@@ -166,7 +171,7 @@ MOECLIP_API moeclip_code moeclip_learner_classify(moeclip_learner *learner, cons
 MOECLIP_API void moeclip_answers_clear(moeclip_answer *answers, int n);
 
 typedef struct moeclip_evaluate_options {
-  int task;                  /* MOECLIP_TASK_AUTO: the selector decides; else everything goes to that task, or to none */
+  int task;                  /* MOECLIP_TASK_AUTO: the selector decides (a learner without one: by the data set's name); else everything goes to that task, or to none */
   moeclip_selection selection;
   int batch;                 /* 128 */
   int64_t max_images;        /* 0: the whole test split */

@@ -74,6 +74,7 @@ static int check_usage(session *s) {
   if (!o->reference && mc_args_given(s->args, "reference-iterations")) {
     return mc_usage_error(c, "--reference-iterations needs --reference");
   }
+  if (o->reference && !o->learner.use_selector) return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
   if (o->learner.top_k > o->learner.n_experts) {
     return mc_usage_error(c, "--top-k: %d of %d experts (--experts)", o->learner.top_k, o->learner.n_experts);
   }
@@ -121,6 +122,14 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
   if (mc_args_given(args, "image-only") && is.text_adapters) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--image-only: the state has adapters in the text tower too; leave the "
                    "option out, or start another state");
+  }
+  if (mc_args_given(args, "shared-router") && !is.shared_router) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--shared-router: the state has a router for each task; leave the option out, or "
+                   "start another state");
+  }
+  if (mc_args_given(args, "no-selector") && is.use_selector) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--no-selector: the state has a selector; leave the option out, or start another "
+                   "state");
   }
   return MOECLIP_OK;
 }
@@ -191,18 +200,19 @@ static json_t *describe_run(session *s) {
   char seed[32];
   moeclip_learner_get_options(s->learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:i, s:i}", "backbone",
+  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
                    moeclip_model_fingerprint(s->model), "seed", seed, "mode",
                    o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
-                   "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters,
+                   "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters, "shared_router",
+                   o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
 }
 
 static json_t *describe_training(const session *s, const domain *d) {
   const moeclip_task_options *o = &s->o->task;
-  return json_pack("{s:I, s:i, s:f, s:f, s:f, s:I, s:f, s:b, s:I, s:f, s:o}", "iterations", (json_int_t)o->iterations,
+  return json_pack("{s:I, s:i, s:f, s:f, s:f, s:I, s:f, s:f, s:b, s:I, s:f, s:o}", "iterations", (json_int_t)o->iterations,
                    "batch", o->batch, "learning_rate", d->rate, "weight_decay", o->weight_decay, "smoothing",
-                   o->label_smoothing, "warmup", (json_int_t)o->warmup, "dropout", o->dropout, "shots",
+                   o->label_smoothing, "warmup", (json_int_t)o->warmup, "dropout", o->dropout, "balance", o->balance, "shots",
                    s->o->shots > 0, "selector_iterations", (json_int_t)o->selector_iterations,
                    "selector_learning_rate", o->selector_learning_rate, "threshold", mc_json_real(o->threshold));
 }

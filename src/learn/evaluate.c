@@ -21,6 +21,7 @@ typedef struct evaluating {
   mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
   float *pictures;            /* [batch, embed] */
   int32_t *tasks;             /* [batch] */
+  int by_name;                /* who answers when nobody selects */
   mc_dataset_split split;
   mc_image_source all;        /* the whole split */
 } evaluating;
@@ -44,6 +45,11 @@ static void choose_templates(evaluating *r) {
       r->templates = (const char *const *)l->tasks[t].templates;
       r->n_templates = l->tasks[t].n_templates;
     }
+  }
+  /* Without a selector the task is given: the one of the data set's name. */
+  r->by_name = MOECLIP_TASK_NONE;
+  for (int t = 0; l->adapters && !l->selector && t < l->n_tasks; t++) {
+    if (strcmp(l->tasks[t].name, moeclip_dataset_name(r->dataset)) == 0) r->by_name = t;
   }
 }
 
@@ -113,7 +119,7 @@ static moeclip_code route_batch(evaluating *r, const mc_batch *batch, moeclip_er
   moeclip_learner *l = r->l;
   const moeclip_evaluate_options *o = r->options;
   const uint8_t *pixels = batch->pixels;
-  for (int i = 0; i < batch->n; i++) r->tasks[i] = o->task == MOECLIP_TASK_AUTO ? MOECLIP_TASK_NONE : o->task;
+  for (int i = 0; i < batch->n; i++) r->tasks[i] = o->task == MOECLIP_TASK_AUTO ? r->by_name : o->task;
   if (o->task != MOECLIP_TASK_AUTO || !l->selector || l->n_tasks == 0) return MOECLIP_OK;
   if (r->second) {
     mc_batch other;

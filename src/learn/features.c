@@ -24,7 +24,7 @@ static moeclip_code encode_rows(moeclip_learner *l, int task, const int32_t *row
   size_t context = (size_t)m->clip->sizes.context, embed = (size_t)m->clip->sizes.embed;
   mc_encoder encoder = plain_encoder(l);
   int32_t tasks[PIECE];
-  for (int i = 0; i < PIECE; i++) tasks[i] = task;
+  for (int i = 0; i < PIECE; i++) tasks[i] = mc_learner_router(l, task);
   mc_routing routing = routing_of(l, tasks);
   encoder.routing = task >= 0 ? &routing : NULL;
   for (size_t at = 0; at < n; at += PIECE) {
@@ -89,7 +89,9 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
   for (int64_t at = 0; code == MOECLIP_OK && at < n; at += PIECE) {
     int64_t count = n - at < PIECE ? n - at : PIECE;
     mc_arena_mark mark = mc_arena_here(&m->arena);
-    mc_routing routing = routing_of(l, tasks + at);
+    int32_t routers[PIECE];
+    for (int64_t i = 0; i < count; i++) routers[i] = mc_learner_router(l, tasks[at + i]);
+    mc_routing routing = routing_of(l, routers);
     encoder.routing = l->adapters ? &routing : NULL;
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");

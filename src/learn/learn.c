@@ -25,12 +25,12 @@ typedef struct learning {
 static moeclip_code check_options(const moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
                                   moeclip_error *err) {
   if (o->iterations < 1 || o->batch < 1 || !(o->learning_rate > 0) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
-      !(o->dropout >= 0 && o->dropout < 1) || o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
+      !(o->dropout >= 0 && o->dropout < 1) || !(o->balance >= 0) || o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                    "iterations %lld and %lld (at least 1), batch %d (at least 1), learning rate %g (above 0), label smoothing "
-                   "%g and dropout %g (0 to below 1), weight decay %g (not negative)",
+                   "%g and dropout %g (0 to below 1), weight decay %g and load balance %g (not negative)",
                    (long long)o->iterations, (long long)o->selector_iterations, o->batch, o->learning_rate,
-                   o->label_smoothing, o->dropout, o->weight_decay);
+                   o->label_smoothing, o->dropout, o->weight_decay, o->balance);
   }
   if (moeclip_dataset_count(dataset, MOECLIP_TRAIN) == 0) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures", moeclip_dataset_path(dataset));
@@ -51,10 +51,10 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
       "task %d %s, %zu pictures, %zu classes, iterations %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, warmup %lld, "
-      "dropout %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
+      "dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
       r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
       moeclip_dataset_classes(r->dataset), (long long)o->iterations, o->batch, o->learning_rate, o->weight_decay,
-      o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->shots_augment_once,
+      o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
       (long long)o->selector_iterations, o->selector_learning_rate, o->threshold,
       (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
@@ -116,6 +116,8 @@ static moeclip_code refreeze(void *context, const char *name, mc_param *p, moecl
 
 /* Experts and a router for the new task. */
 static moeclip_code open_task(moeclip_learner *l, moeclip_error *err) {
+  /* A shared router knows the experts of its start alone. */
+  if (l->options.shared_router && l->adapters->n_routers > 0) return MOECLIP_OK;
   int needed = l->options.top_k > l->options.freeze_per_task ? l->options.top_k : l->options.freeze_per_task;
   if (mc_adapters_unfrozen(l->adapters) < needed) {
     MC_TRY(mc_adapters_grow(l->adapters, 2 * needed, l->options.seed, err));
@@ -128,14 +130,14 @@ static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moe
   const mc_task *task = &l->tasks[l->n_tasks - 1];
   mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
   mc_task_training t = {.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
-                        .top_k = l->options.top_k, .name = task->name, .classes = (const char *const *)task->classes,
+                        .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name, .classes = (const char *const *)task->classes,
                         .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
                         .seed = l->options.seed, .pictures = mc_dataset_source(&split), .labels = r->labels,
                         .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
                         .context = r, .resume = r->resume, .first_step = r->first_step};
   if (l->adapters) {
     /* The counts of a resumed task come from the checkpoint: preparing must not forget them. */
-    MC_TRY(mc_adapters_train(l->adapters, t.task, r->resume != NULL, err));
+    MC_TRY(mc_adapters_train(l->adapters, t.router, r->resume != NULL, err));
   } else {
     MC_TRY(mc_clip_each(l->tuned, unfreeze, NULL, err));
   }

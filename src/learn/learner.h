@@ -21,7 +21,7 @@ struct moeclip_learner {
   moeclip_learner_options options; /* alexnet points to own memory */
   mc_adapters *adapters;           /* mixture of experts; NULL when fine-tuning */
   mc_clip *tuned;                  /* fine-tuning: the changed weights; else NULL */
-  mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL when fine-tuning */
+  mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL when fine-tuning or without */
   mc_feature_extractor extractor;  /* what the selector looks at */
   char alexnet_hash[65];           /* SHA-256 of the AlexNet file, or empty */
   mc_task *tasks;
@@ -35,6 +35,9 @@ struct moeclip_learner {
 
 /* "a photo of a {}." */
 extern const char *const mc_default_template[1];
+
+/* The router of a task (-1: none). */
+static inline int mc_learner_router(const moeclip_learner *l, int task) { return task > 0 && l->options.shared_router ? 0 : task; }
 
 /* The clip that encodes for this learner: the fine-tuned one, or the model's own. */
 mc_clip *mc_learner_clip(const moeclip_learner *l);

@@ -78,7 +78,7 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
   } else if (code == MOECLIP_OK) {
     code = mc_adapters_create(&sizes, clip->visual.n_layers, clip->visual.width, clip->text.n_layers, clip->text.width,
                               options->seed, &l->adapters, err);
-    if (code == MOECLIP_OK) code = mc_selector_create(l->extractor.dim, options->selector_hidden, &l->selector, err);
+    if (code == MOECLIP_OK && options->use_selector) code = mc_selector_create(l->extractor.dim, options->selector_hidden, &l->selector, err);
   }
   if (code != MOECLIP_OK) {
     moeclip_learner_destroy(l);
@@ -135,7 +135,7 @@ moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_d
                                              moeclip_learn_report *report, moeclip_error *err) {
   moeclip_task_options defaults;
   moeclip_learn_report own;
-  if (!l->selector) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "fine-tuning has no selector, so no reference set");
+  if (!l->selector) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "this learner has no selector, so no reference set");
   if (l->n_tasks > 0 || mc_selector_has_reference(l->selector)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the reference set is learned once, before the first task");
   }

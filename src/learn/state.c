@@ -31,10 +31,10 @@ static char *state_text(moeclip_learner *l) {
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
-      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:{s:i, s:i, s:s}, s:o}", "mode",
+      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode",
       o->mode == MOECLIP_MODE_FINETUNE ? "finetune" : "moe", "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
-      "text_adapters", o->text_adapters != 0, "selector", "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
+      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
   char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);
@@ -66,7 +66,7 @@ moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_er
   MC_TRY(mc_adapters_store(l->adapters, out, err));
   for (int i = 0; i < l->adapters->visual_layers; i++) MC_TRY(store_block(&l->adapters->visual[i], "visual", i, out, err));
   for (int i = 0; i < l->adapters->text_layers; i++) MC_TRY(store_block(&l->adapters->text[i], "text", i, out, err));
-  return mc_selector_store(l->selector, out, err);
+  return l->selector ? mc_selector_store(l->selector, out, err) : MOECLIP_OK;
 }
 
 /* --- checksum ---------------------------------------------------------------------------------------------------------- */
@@ -170,6 +170,8 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   o->bottleneck = number_of(root, "bottleneck", 1, 65536, &bad);
   o->freeze_per_task = number_of(root, "freeze_per_task", 0, 65536, &bad);
   o->text_adapters = json_is_true(json_object_get(root, "text_adapters"));
+  o->shared_router = json_is_true(json_object_get(root, "shared_router"));
+  o->use_selector = !json_is_false(json_object_get(selector, "used"));
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);
   o->selector_layer = number_of(selector, "layer", -1, 1000, &bad);
   return bad ? wrong(err, bad) : MOECLIP_OK;
@@ -240,7 +242,8 @@ static moeclip_code restore_adapters(moeclip_learner *l, const moeclip_tensors *
   if (a->visual_layers != clip->visual.n_layers || a->visual[0].width != clip->visual.width || !text_fits) {
     return wrong(err, "its adapters are for a model of another size");
   }
-  if (a->n_routers != l->n_tasks) return wrong(err, "the number of routers is not that of the tasks");
+  int wanted = l->options.shared_router && l->n_tasks > 1 ? 1 : l->n_tasks;
+  if (a->n_routers != wanted) return wrong(err, "the number of routers is not that of the tasks");
   for (int i = 0; i < a->visual_layers; i++) MC_TRY(restore_block(&a->visual[i], "visual", i, in, err));
   for (int i = 0; i < a->text_layers; i++) MC_TRY(restore_block(&a->text[i], "text", i, in, err));
   return MOECLIP_OK;
@@ -276,6 +279,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   }
   MC_TRY(restore_adapters(l, in, err));
   /* A checkpoint is written after the selector has learned the task, so there are always as many autoencoders as tasks. */
+  if (!l->options.use_selector) return MOECLIP_OK;
   return mc_selector_load(in, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
 }
 

@@ -41,12 +41,12 @@ static moeclip_code start(training *r, moeclip_error *err) {
   r->labels = mc_alloc((size_t)o->batch, sizeof *r->labels);
   r->tasks = mc_alloc(n_tasks, sizeof *r->tasks);
   if (!r->images || !r->labels || !r->tasks) return mc_fail_memory(err, n_pixels * sizeof *r->images, "a batch");
-  for (size_t i = 0; i < n_tasks; i++) r->tasks[i] = t->task;
+  for (size_t i = 0; i < n_tasks; i++) r->tasks[i] = t->router;
   mc_routing routing = {.task = t->adapters ? r->tasks : NULL, .top_k = t->top_k, .noise = true, .count = true,
                         .dropout = (float)o->dropout, .scale = t->adapters ? t->adapters->sizes.scale : 0,
                         .seed = mc_seed_of(t->seed, (uint64_t)t->task)};
   r->step_options = (mc_step_options){.image_routing = routing, .text_routing = routing,
-                                      .smoothing = (float)o->label_smoothing, .kept_bytes = o->kept_bytes};
+                                      .smoothing = (float)o->label_smoothing, .balance = (float)o->balance, .kept_bytes = o->kept_bytes};
   mc_loader_options loader = {.image_size = size, .batch = o->batch, .shuffle = true, .augment = true, .repeat = true,
                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(t->model->compute),
                               .augment_once = o->shots_augment_once != 0, .seed = mc_seed_of(t->seed, (uint64_t)t->task),

@@ -11,7 +11,8 @@ typedef struct mc_task_training {
   moeclip_model *model;                /* compute, arena, tokenizer */
   mc_clip *clip;                       /* whose towers are used: the model's, or the copy being fine-tuned */
   mc_adapters *adapters;               /* NULL: all of clip's parameters are trained */
-  int task, top_k;
+  int router, top_k;
+  int task;                            /* its number: random numbers are drawn by it */
   const char *name;                    /* for messages */
   const char *const *classes;
   size_t n_classes;

@@ -441,6 +441,45 @@ static void test_reference(void) {
   moeclip_model_destroy(model);
 }
 
+/* The paper's ablations: one router for all tasks, no selector, the load-balance term; kept by the state file. */
+static void test_ablations(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_dataset *bars = open_domain("bars"), *light = open_domain("light");
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE), is;
+  moeclip_task_options task = few_steps();
+  moeclip_learner *l, *again;
+  moeclip_evaluation e;
+  options.shared_router = 1;
+  options.use_selector = 0;
+  options.freeze_per_task = 5; /* all experts: the second task has its router alone, and no experts are added */
+  task.balance = 0.01;
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  CHECK(moeclip_learner_learn_reference(l, light, &task, NULL, NULL, &err) == MOECLIP_ERROR_ARGUMENT);
+  REQUIRE_OK(moeclip_learner_learn(l, bars, &task, NULL, NULL, &err), err);
+  REQUIRE_OK(moeclip_learner_evaluate(l, light, NULL, NULL, &e, &err), err);
+  CHECK(e.routed[0] == e.n); /* not learned yet */
+  moeclip_evaluation_clear(&e);
+  moeclip_learn_report report;
+  REQUIRE_OK(moeclip_learner_learn(l, light, &task, NULL, &report, &err), err);
+  CHECK(l->adapters->n_routers == 1 && l->adapters->visual[0].n_experts == 5 && isnan(report.threshold));
+  CHECK(report.trainable == 2 * 5 * 64 * 4); /* W_g and W_n of both towers' two blocks */
+  REQUIRE_OK(moeclip_learner_save(l, in_folder("ablation.safetensors"), &err), err);
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("ablation.safetensors"), NULL, &again, &err), err);
+  moeclip_learner_get_options(again, &is);
+  CHECK(is.shared_router == 1 && is.use_selector == 0);
+  for (int k = 0; k < 2; k++) {
+    REQUIRE_OK(moeclip_learner_evaluate(again, k ? light : bars, NULL, NULL, &e, &err), err);
+    CHECK_MSG(e.routed[k + 1] == e.n && e.accuracy > 0.7, "domain %d: %d of %d sent to its task, accuracy %g", k,
+              (int)e.routed[k + 1], (int)e.n, e.accuracy);
+    moeclip_evaluation_clear(&e);
+  }
+  moeclip_learner_destroy(again);
+  moeclip_learner_destroy(l);
+  moeclip_dataset_destroy(bars);
+  moeclip_dataset_destroy(light);
+  moeclip_model_destroy(model);
+}
+
 int main(void) {
   const char *base = getenv("TMPDIR");
   char command[256];
@@ -459,6 +498,7 @@ int main(void) {
   test_refused();
   test_experts();
   test_reference();
+  test_ablations();
   snprintf(command, sizeof command, "rm -rf '%s'", folder);
   if (system(command) != 0) return 1;
   return check_report();
