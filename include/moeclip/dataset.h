@@ -46,6 +46,10 @@ typedef struct moeclip_dataset moeclip_dataset;
  */
 MOECLIP_API moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_options *options,
                                               moeclip_dataset **out, moeclip_error *err);
+/* The pictures of some classes, under a name of its own: class k of the new set is class labels[k] of `of`, which must outlive it.
+ * The pictures keep their split and order. A label twice, or outside the classes, is an error. */
+MOECLIP_API moeclip_code moeclip_dataset_select(const moeclip_dataset *of, const int *labels, size_t n_labels, const char *name,
+                                                moeclip_dataset **out, moeclip_error *err);
 MOECLIP_API void moeclip_dataset_destroy(moeclip_dataset *d);
 
 MOECLIP_API const char *moeclip_dataset_name(const moeclip_dataset *d);

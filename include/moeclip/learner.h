@@ -79,6 +79,7 @@ typedef struct moeclip_callbacks {
 
 typedef struct moeclip_task_options {
   int64_t iterations;        /* 1000 (then one more, as published) */
+  int64_t epochs;            /* 0; else so many passes over the training pictures, exactly, in place of `iterations` */
   int batch;                 /* 64 */
   double learning_rate;      /* 1e-3 */
   double weight_decay;       /* 0 */
@@ -140,6 +141,14 @@ MOECLIP_API moeclip_code moeclip_learner_task(const moeclip_learner *learner, in
                                               moeclip_error *err);
 MOECLIP_API void moeclip_learner_get_options(const moeclip_learner *learner, moeclip_learner_options *out);
 
+/* How the last learned task used the experts of one block: counts [n] of its samples (pictures and texts) that gave each expert a
+ * gate above 0, frozen [n] (1: for good). n_out is the arrays' room; *n becomes the number of experts, which may be more. text: of
+ * the text tower. Fails for a block that is not there, and when fine-tuning. */
+MOECLIP_API moeclip_code moeclip_learner_expert_use(const moeclip_learner *learner, int text, int block, uint64_t *counts,
+                                                    uint8_t *frozen, size_t n_out, size_t *n, moeclip_error *err);
+/* Blocks with adapters in a tower. */
+MOECLIP_API int moeclip_learner_blocks(const moeclip_learner *learner, int text);
+
 /* Who answers for a picture. */
 enum { MOECLIP_TASK_AUTO = -2, MOECLIP_TASK_NONE = -1 /* the untouched CLIP */ };
 
@@ -175,6 +184,9 @@ typedef struct moeclip_evaluate_options {
   moeclip_selection selection;
   int batch;                 /* 128 */
   int64_t max_images;        /* 0: the whole test split */
+  int gate_noise;            /* 0; 1: the routers' noise stays on, as in the published class-incremental test */
+  int training_crop;         /* 0; 1: random crops as in training, as in the published class-incremental test */
+  uint64_t seed;             /* of both; 0 */
   const char *const *templates; /* NULL: those of the learned task of the data set's name, else "a photo of a {}." */
   size_t n_templates;
   int loader_threads;

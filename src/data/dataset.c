@@ -250,19 +250,82 @@ moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_option
 void moeclip_dataset_destroy(moeclip_dataset *d) {
   if (!d) return;
   drop_classes(d);
-  for (size_t i = 0; i < d->n_items; i++) free(d->items[i].path);
-  for (size_t i = 0; i < d->n_blocks; i++) {
+  for (size_t i = 0; !d->of && i < d->n_items; i++) free(d->items[i].path);
+  for (size_t i = 0; !d->of && i < d->n_blocks; i++) {
     free(d->blocks[i].file);
     free(d->blocks[i].data);
   }
   free(d->classes);
   free(d->items);
-  free(d->blocks);
+  if (!d->of) free(d->blocks);
   free(d->split[0]);
   free(d->split[1]);
   free(d->path);
   free(d->name);
   free(d);
+}
+
+/* --- choosing classes ----------------------------------------------------------------------------------------------- */
+
+/* wanted [classes of `of`]: the new label, or -1. */
+static moeclip_code select_items(moeclip_dataset *d, const int32_t *wanted, moeclip_error *err) {
+  const moeclip_dataset *of = d->of;
+  d->blocks = of->blocks;
+  d->n_blocks = of->n_blocks;
+  for (int s = 0; s < 2; s++) {
+    d->split[s] = mc_alloc(of->n_split[s] + 1, sizeof **d->split);
+    if (!d->split[s]) return mc_fail_memory(err, of->n_split[s] * sizeof **d->split, "a split");
+    for (size_t i = 0; i < of->n_split[s]; i++) {
+      mc_item item = of->items[of->split[s][i]];
+      if (wanted[item.label] < 0) continue;
+      item.label = wanted[item.label];
+      void *items = d->items;
+      moeclip_code code = grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err);
+      d->items = items;
+      MC_TRY(code);
+      d->split[s][d->n_split[s]++] = (uint32_t)d->n_items;
+      d->items[d->n_items++] = item;
+    }
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code select_classes(moeclip_dataset *d, const int *labels, size_t n, int32_t *wanted, moeclip_error *err) {
+  for (size_t c = 0; c < d->of->n_classes; c++) wanted[c] = -1;
+  for (size_t i = 0; i < n; i++) {
+    if (labels[i] < 0 || (size_t)labels[i] >= d->of->n_classes || wanted[labels[i]] >= 0) {
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: class %d %s", d->path, labels[i],
+                     labels[i] < 0 || (size_t)labels[i] >= d->of->n_classes ? "does not exist" : "is wanted twice");
+    }
+    wanted[labels[i]] = (int32_t)i;
+    const char *name = d->of->classes[labels[i]];
+    MC_TRY(mc_dataset_add_class(d, name, strlen(name), err));
+  }
+  return MOECLIP_OK;
+}
+
+moeclip_code moeclip_dataset_select(const moeclip_dataset *of, const int *labels, size_t n, const char *name,
+                                    moeclip_dataset **out, moeclip_error *err) {
+  *out = NULL;
+  moeclip_dataset *d = calloc(1, sizeof *d);
+  int32_t *wanted = mc_alloc(of->n_classes, sizeof *wanted);
+  if (!d || !wanted) {
+    free(d);
+    free(wanted);
+    return mc_fail_memory(err, of->n_classes * sizeof *wanted, "a data set");
+  }
+  *d = (moeclip_dataset){.of = of, .format = of->format, .has_names = of->has_names, .channels = of->channels, .height = of->height,
+                         .width = of->width, .path = mc_strdup(of->path), .name = mc_strdup(name)};
+  moeclip_code code = d->path && d->name ? MOECLIP_OK : mc_fail_memory(err, strlen(of->path), "a data set");
+  if (code == MOECLIP_OK) code = select_classes(d, labels, n, wanted, err);
+  if (code == MOECLIP_OK) code = select_items(d, wanted, err);
+  free(wanted);
+  if (code != MOECLIP_OK) {
+    moeclip_dataset_destroy(d);
+    return code;
+  }
+  *out = d;
+  return MOECLIP_OK;
 }
 
 /* --- looking ------------------------------------------------------------------------------------------------------ */

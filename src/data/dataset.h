@@ -28,6 +28,7 @@ typedef struct mc_block_of_pixels {
 } mc_block_of_pixels;
 
 struct moeclip_dataset {
+  const moeclip_dataset *of;   /* the set that the items' files and pixels belong to, when they are not its own */
   char *path, *name;
   const char *format;
   char **classes;

@@ -52,7 +52,7 @@ static moeclip_code fill_candidates(classifying *r, int route, candidates *c, mo
     MC_TRY(candidates_size(c, o->n_labels, err));
     c->owned = mc_alloc(o->n_labels * embed, sizeof *c->owned);
     if (!c->owned) return mc_fail_memory(err, o->n_labels * embed * sizeof *c->owned, "labels");
-    MC_TRY(mc_class_features(l, route, o->templates, o->n_templates, o->labels, o->n_labels, c->owned, err));
+    MC_TRY(mc_class_features(l, route, o->templates, o->n_templates, o->labels, o->n_labels, NULL, c->owned, err));
     for (; c->n < o->n_labels; c->n++) {
       c->name[c->n] = o->labels[c->n];
       c->feature[c->n] = c->owned + c->n * embed;
@@ -199,7 +199,7 @@ moeclip_code moeclip_learner_classify(moeclip_learner *l, const moeclip_image *i
                                                                 : mc_fail_memory(err, (size_t)n * embed * 4, "features");
   if (code == MOECLIP_OK) code = preprocess(l, images, n, l->model->clip->sizes.image_size, &pixels, err);
   if (code == MOECLIP_OK) code = route(&r, images, n, pixels, tasks, scores, err);
-  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, n, tasks, features, err);
+  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, n, tasks, NULL, features, err);
   for (int i = 0; code == MOECLIP_OK && i < n; i++) {
     code = answer(&r, features + (size_t)i * embed, tasks[i], scores[i], &answers[i], err);
   }

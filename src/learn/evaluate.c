@@ -94,6 +94,7 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
   for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
   mc_image_source source = {n, r, load_chosen, name_chosen};
   mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
+                              .augment = o->training_crop != 0, .seed = o->seed,
                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
   MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &r->loader, err));
   bool routes = o->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
@@ -109,7 +110,9 @@ static moeclip_code route_features(evaluating *r, int route, const float **out, 
     size_t n = r->n_classes * (size_t)r->l->model->clip->sizes.embed;
     *kept = mc_alloc(n, sizeof **kept);
     if (!*kept) return mc_fail_memory(err, n * sizeof **kept, "class features");
-    MC_TRY(mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes, *kept, err));
+    mc_gate_noise noise = {mc_seed_of(r->options->seed, 1), (uint64_t)route, 0};
+    MC_TRY(mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes,
+                             r->options->gate_noise ? &noise : NULL, *kept, err));
   }
   *out = *kept;
   return MOECLIP_OK;
@@ -176,7 +179,8 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
     MC_TRY(mc_loader_next(r->loader, &batch, &end, err));
     if (end) break;
     MC_TRY(route_batch(r, &batch, err));
-    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->pictures, err));
+    mc_gate_noise noise = {mc_seed_of(r->options->seed, 2), batch.number, 0};
+    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, r->pictures, err));
     MC_TRY(count_batch(r, &batch, out, err));
     watch.progress.step++;
     watch.progress.images = out->n;

@@ -13,21 +13,27 @@ static mc_encoder plain_encoder(const moeclip_learner *l) {
   return (mc_encoder){.clip = mc_learner_clip(l), .adapters = l->adapters};
 }
 
-static mc_routing routing_of(const moeclip_learner *l, const int32_t *tasks) {
-  return (mc_routing){.task = tasks, .top_k = l->options.top_k, .scale = l->adapters ? l->adapters->sizes.scale : 0};
+static mc_routing routing_of(const moeclip_learner *l, const int32_t *tasks, const mc_gate_noise *noise, int64_t first) {
+  mc_routing r = {.task = tasks, .top_k = l->options.top_k, .scale = l->adapters ? l->adapters->sizes.scale : 0};
+  if (!noise) return r;
+  r.noise = true;
+  r.seed = noise->seed;
+  r.step = noise->step;
+  r.first_sample = noise->first_sample + (uint64_t)first;
+  return r;
 }
 
 /* Rows of tokens -> features [n, embed]. */
-static moeclip_code encode_rows(moeclip_learner *l, int task, const int32_t *rows, size_t n, float *out,
-                                moeclip_error *err) {
+static moeclip_code encode_rows(moeclip_learner *l, int task, const int32_t *rows, size_t n, const mc_gate_noise *noise,
+                                float *out, moeclip_error *err) {
   moeclip_model *m = l->model;
   size_t context = (size_t)m->clip->sizes.context, embed = (size_t)m->clip->sizes.embed;
   mc_encoder encoder = plain_encoder(l);
   int32_t tasks[PIECE];
   for (int i = 0; i < PIECE; i++) tasks[i] = mc_learner_router(l, task);
-  mc_routing routing = routing_of(l, tasks);
-  encoder.routing = task >= 0 ? &routing : NULL;
   for (size_t at = 0; at < n; at += PIECE) {
+    mc_routing routing = routing_of(l, tasks, noise, (int64_t)at);
+    encoder.routing = task >= 0 ? &routing : NULL;
     size_t count = n - at < PIECE ? n - at : PIECE;
     MC_TRY(mc_encode_texts(m->compute, &encoder, rows + at * context, (int64_t)count, out + at * embed, NULL, &m->arena,
                            err));
@@ -36,7 +42,8 @@ static moeclip_code encode_rows(moeclip_learner *l, int task, const int32_t *row
 }
 
 moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
-                               const char *const *classes, size_t n_classes, float *out, moeclip_error *err) {
+                               const char *const *classes, size_t n_classes, const mc_gate_noise *noise, float *out,
+                               moeclip_error *err) {
   size_t embed = (size_t)l->model->clip->sizes.embed, n = n_classes * embed;
   int32_t *rows = NULL;
   if (n_templates == 0) {
@@ -49,7 +56,9 @@ moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *
   memset(out, 0, n * sizeof *out);
   for (size_t t = 0; code == MOECLIP_OK && t < n_templates; t++) {
     code = mc_model_prompts(l->model, templates + t, 1, classes, n_classes, &rows, err);
-    if (code == MOECLIP_OK) code = encode_rows(l, task, rows, n_classes, one, err);
+    mc_gate_noise own = noise ? *noise : (mc_gate_noise){0};
+    own.first_sample += (uint64_t)(t * n_classes);
+    if (code == MOECLIP_OK) code = encode_rows(l, task, rows, n_classes, noise ? &own : NULL, one, err);
     for (size_t i = 0; code == MOECLIP_OK && i < n; i++) out[i] += one[i];
     free(rows);
   }
@@ -68,7 +77,7 @@ moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, cons
     float *made = mc_alloc(n, sizeof *made);
     if (!made) return mc_fail_memory(err, n * sizeof *made, "class features");
     moeclip_code code = mc_class_features(l, untouched ? MOECLIP_TASK_NONE : task, (const char *const *)t->templates,
-                                          t->n_templates, (const char *const *)t->classes, t->n_classes, made, err);
+                                          t->n_templates, (const char *const *)t->classes, t->n_classes, NULL, made, err);
     if (code != MOECLIP_OK) {
       free(made);
       return code;
@@ -79,8 +88,8 @@ moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, cons
   return MOECLIP_OK;
 }
 
-moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,
-                                 moeclip_error *err) {
+moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
+                                 const mc_gate_noise *noise, float *out, moeclip_error *err) {
   moeclip_model *m = l->model;
   int size = m->clip->sizes.image_size;
   size_t each = 3 * (size_t)size * (size_t)size;
@@ -91,7 +100,7 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
     mc_arena_mark mark = mc_arena_here(&m->arena);
     int32_t routers[PIECE];
     for (int64_t i = 0; i < count; i++) routers[i] = mc_learner_router(l, tasks[at + i]);
-    mc_routing routing = routing_of(l, routers);
+    mc_routing routing = routing_of(l, routers, noise, at);
     encoder.routing = l->adapters ? &routing : NULL;
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");

@@ -24,7 +24,7 @@ typedef struct learning {
 
 static moeclip_code check_options(const moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
                                   moeclip_error *err) {
-  if (o->iterations < 1 || o->batch < 1 || !(o->learning_rate > 0) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
+  if (o->iterations < 1 || o->epochs < 0 || o->batch < 1 || !(o->learning_rate > 0) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
       !(o->dropout >= 0 && o->dropout < 1) || !(o->balance >= 0) || o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                    "iterations %lld and %lld (at least 1), batch %d (at least 1), learning rate %g (above 0), label smoothing "
@@ -50,11 +50,11 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
 static moeclip_code describe_run(learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
-      "task %d %s, %zu pictures, %zu classes, iterations %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, warmup %lld, "
+      "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, warmup %lld, "
       "dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
       r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
-      moeclip_dataset_classes(r->dataset), (long long)o->iterations, o->batch, o->learning_rate, o->weight_decay,
-      o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
+      moeclip_dataset_classes(r->dataset), (long long)o->iterations, (long long)o->epochs, o->batch, o->learning_rate,
+      o->weight_decay, o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
       (long long)o->selector_iterations, o->selector_learning_rate, o->threshold,
       (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
@@ -170,7 +170,7 @@ static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_err
                                      o->n_templates, err);
     free(classes);
     MC_TRY(code);
-    task.iterations = o->iterations + 1;
+    task.iterations = mc_task_steps(o, n);
     task.images = (int64_t)n;
     MC_TRY(mc_learner_add_task(l, &task, err));
     if (l->adapters) MC_TRY(open_task(l, err));

@@ -113,6 +113,25 @@ void mc_learner_clear_knowledge(moeclip_learner *l) {
 
 int moeclip_learner_tasks(const moeclip_learner *l) { return l->n_tasks; }
 
+int moeclip_learner_blocks(const moeclip_learner *l, int text) {
+  return !l->adapters ? 0 : text ? l->adapters->text_layers : l->adapters->visual_layers;
+}
+
+moeclip_code moeclip_learner_expert_use(const moeclip_learner *l, int text, int block, uint64_t *counts, uint8_t *frozen,
+                                        size_t n_out, size_t *n, moeclip_error *err) {
+  if (block < 0 || block >= moeclip_learner_blocks(l, text)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "block %d: %d blocks of the %s tower have experts", block,
+                   moeclip_learner_blocks(l, text), text ? "text" : "image");
+  }
+  const mc_moe *m = text ? &l->adapters->text[block] : &l->adapters->visual[block];
+  *n = (size_t)m->n_experts;
+  for (size_t e = 0; e < *n && e < n_out; e++) {
+    counts[e] = m->counts[e];
+    frozen[e] = m->experts[e].frozen;
+  }
+  return MOECLIP_OK;
+}
+
 moeclip_code moeclip_learner_task(const moeclip_learner *l, int task, moeclip_task_info *out, moeclip_error *err) {
   if (task < 0 || task >= l->n_tasks) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %d: %d were learned, numbered from 0", task, l->n_tasks);

@@ -73,18 +73,22 @@ moeclip_code mc_state_open(const char *path, moeclip_tensors **out, moeclip_erro
 
 /* --- features ----------------------------------------------------------------------------------------------------------- */
 
+/* The published class-incremental test leaves the routers' noise on, for pictures and texts. */
+typedef struct mc_gate_noise { uint64_t seed, step, first_sample; } mc_gate_noise;
+
 /* Class features as section 4 of the method says: of each class all templates, normalised, averaged, normalised.
- * task: whose router (MOECLIP_TASK_NONE: the untouched CLIP). out [n_classes, embed]. */
+ * task: whose router (MOECLIP_TASK_NONE: the untouched CLIP). noise: NULL for none. out [n_classes, embed]. */
 moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
-                               const char *const *classes, size_t n_classes, float *out, moeclip_error *err);
+                               const char *const *classes, size_t n_classes, const mc_gate_noise *noise, float *out,
+                               moeclip_error *err);
 
 /* The same of a learned task's own classes, kept for the next time. untouched: by CLIP without adapters. *out [n_classes,
  * embed] belongs to the learner until it learns again. */
 moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, const float **out, moeclip_error *err);
 
 /* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. */
-moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks, float *out,
-                                 moeclip_error *err);
+moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
+                                 const mc_gate_noise *noise, float *out, moeclip_error *err);
 
 /* The selector's choice for n pictures: pixels uint8 [n, 3, s, s] with s = the extractor's image_size. tasks [n]; scores [n]
  * (may be NULL): smallest error over its threshold. */

@@ -8,6 +8,11 @@
 #include "base/memory.h"
 #include "train/step.h"
 
+int64_t mc_task_steps(const moeclip_task_options *o, size_t n) {
+  int64_t batch = o->batch, an_epoch = ((int64_t)n + batch - 1) / batch;
+  return o->epochs > 0 ? o->epochs * an_epoch : o->iterations + 1;
+}
+
 int64_t mc_task_warmup(const moeclip_task_options *o) {
   if (o->warmup >= 0) return o->warmup;
   return o->iterations / 5 < 100 ? o->iterations / 5 : 100;
@@ -77,12 +82,13 @@ static moeclip_code run_step(training *r, const mc_batch *batch, int64_t step, d
 static moeclip_code run(training *r, mc_watch *watch, moeclip_error *err) {
   const mc_task_training *t = r->t;
   const moeclip_task_options *o = t->options;
-  int64_t n_steps = o->iterations + 1, warmup = mc_task_warmup(o); /* "plus one": as published */
+  int64_t n_steps = mc_task_steps(o, t->pictures.count), warmup = mc_task_warmup(o);
+  int64_t total = o->epochs > 0 ? n_steps : o->iterations; /* that the cosine ends with */
   mc_watch_begin(watch, t->callbacks, "train", t->name, n_steps, o->checkpoint_seconds);
   for (int64_t step = t->first_step; step < n_steps; step++) {
     mc_batch batch;
     bool end, stop;
-    double loss = NAN, lr = mc_cosine_lr(o->learning_rate, warmup, o->iterations, step);
+    double loss = NAN, lr = mc_cosine_lr(o->learning_rate, warmup, total, step);
     MC_TRY(mc_loader_next(r->loader, &batch, &end, err));
     MC_TRY(run_step(r, &batch, step, lr, &loss, err));
     r->n_images += batch.n;
@@ -111,7 +117,7 @@ moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *repo
   moeclip_code code = start(&r, err);
   if (code == MOECLIP_OK) code = run(&r, &watch, err);
   if (code == MOECLIP_OK) {
-    report->iterations = t->options->iterations + 1;
+    report->iterations = mc_task_steps(t->options, t->pictures.count);
     report->images += r.n_images;
     report->broken = (int64_t)mc_loader_broken(r.loader);
     report->trainable = mc_adamw_trainable(r.optimizer);

@@ -32,6 +32,9 @@ typedef struct mc_task_training {
 /* Trains whatever is unfrozen in adapters (or clip). Fills iterations, images, broken, trainable, losses and times. */
 moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *report, moeclip_error *err);
 
+/* Optimizer steps of a task with n pictures: the iterations plus one (as published), or whole epochs. */
+int64_t mc_task_steps(const moeclip_task_options *o, size_t n);
+
 /* The warm-up that the options mean: their own, or 100 steps, at most a fifth of the run. */
 int64_t mc_task_warmup(const moeclip_task_options *o);
 

@@ -512,6 +512,37 @@ static void test_max_per_class(void) {
   moeclip_dataset_destroy(all);
 }
 
+/* Some classes of a set, in another order, as a set of its own. */
+static void test_select(void) {
+  static const char *const names[] = {"a", "b", "c", "d"};
+  for (int c = 0; c < 4; c++) {
+    for (int i = 0; i < 10; i++) files_png(files_path("chosen/%s/%d.png", names[c], i), 4, 4, 10 * c + i);
+  }
+  moeclip_dataset *all = open_it(files_path("chosen")), *some = NULL;
+  moeclip_error err;
+  const int labels[] = {3, 1}, twice[] = {1, 1}, outside[] = {4}, below[] = {-1};
+  REQUIRE_OK(moeclip_dataset_select(all, labels, 2, "step 1", &some, &err), err);
+  CHECK(strcmp(moeclip_dataset_name(some), "step 1") == 0 && moeclip_dataset_classes(some) == 2);
+  CHECK(class_is(some, 0, "d") && class_is(some, 1, "b"));
+  CHECK(moeclip_dataset_count(some, MOECLIP_TRAIN) + moeclip_dataset_count(some, MOECLIP_TEST) == 20);
+  for (int s = 0; s < 2; s++) {
+    size_t at = 0;
+    for (size_t i = 0; i < moeclip_dataset_count(all, s); i++) {
+      int label = moeclip_dataset_label(all, s, i);
+      if (label != 3 && label != 1) continue;
+      CHECK(moeclip_dataset_label(some, s, at) == (label == 1));
+      CHECK(red(some, s, at) == red(all, s, i));
+      at++;
+    }
+    CHECK(at == moeclip_dataset_count(some, s));
+  }
+  moeclip_dataset_destroy(some);
+  CHECK(moeclip_dataset_select(all, twice, 2, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && strstr(err.message, "twice"));
+  CHECK(moeclip_dataset_select(all, outside, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
+  CHECK(moeclip_dataset_select(all, below, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
+  moeclip_dataset_destroy(all);
+}
+
 int main(void) {
   files_begin();
   test_folder();
@@ -528,6 +559,7 @@ int main(void) {
   test_csv_numbers();
   test_seeded_split();
   test_max_per_class();
+  test_select();
   files_end();
   return check_report();
 }

@@ -303,8 +303,8 @@ static void test_answers(void) {
     none[i] = -1;
     mixed[i] = i % 3 - 1;
   }
-  REQUIRE_OK(mc_picture_features(learned, pixels, N_IMAGES, mixed, out_mixed, &err), err);
-  REQUIRE_OK(mc_picture_features(fresh, pixels, N_IMAGES, none, out_none, &err), err);
+  REQUIRE_OK(mc_picture_features(learned, pixels, N_IMAGES, mixed, NULL, out_mixed, &err), err);
+  REQUIRE_OK(mc_picture_features(fresh, pixels, N_IMAGES, none, NULL, out_none, &err), err);
   for (int i = 0; i < N_IMAGES; i++) {
     bool same = memcmp(out_mixed + i * 32, out_none + i * 32, 32 * sizeof(float)) == 0;
     CHECK_MSG(same == (mixed[i] < 0), "picture %d through task %d: %s as by the untouched CLIP", i, (int)mixed[i],
