@@ -46,9 +46,14 @@ typedef struct moeclip_dataset moeclip_dataset;
  */
 MOECLIP_API moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_options *options,
                                               moeclip_dataset **out, moeclip_error *err);
-/* The pictures of some classes, under a name of its own: class k of the new set is class labels[k] of `of`, which must outlive it.
- * The pictures keep their split and order. A label twice, or outside the classes, is an error. */
-MOECLIP_API moeclip_code moeclip_dataset_select(const moeclip_dataset *of, const int *labels, size_t n_labels, const char *name,
+/* The pictures of some classes of one or more sets, as a set with a name of its own: its class k is classes[k]. Pictures keep their
+ * split; they come set after set (in order of first mention), each in its own order. The sets must outlive it. A class twice, or
+ * one that does not exist, is an error. */
+typedef struct moeclip_class_of {
+  const moeclip_dataset *dataset;
+  int label;
+} moeclip_class_of;
+MOECLIP_API moeclip_code moeclip_dataset_select(const moeclip_class_of *classes, size_t n, const char *name,
                                                 moeclip_dataset **out, moeclip_error *err);
 MOECLIP_API void moeclip_dataset_destroy(moeclip_dataset *d);
 

@@ -250,14 +250,14 @@ moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_option
 void moeclip_dataset_destroy(moeclip_dataset *d) {
   if (!d) return;
   drop_classes(d);
-  for (size_t i = 0; !d->of && i < d->n_items; i++) free(d->items[i].path);
-  for (size_t i = 0; !d->of && i < d->n_blocks; i++) {
+  for (size_t i = 0; !d->borrowed && i < d->n_items; i++) free(d->items[i].path);
+  for (size_t i = 0; i < d->n_blocks; i++) {
     free(d->blocks[i].file);
     free(d->blocks[i].data);
   }
   free(d->classes);
   free(d->items);
-  if (!d->of) free(d->blocks);
+  free(d->blocks);
   free(d->split[0]);
   free(d->split[1]);
   free(d->path);
@@ -267,59 +267,69 @@ void moeclip_dataset_destroy(moeclip_dataset *d) {
 
 /* --- choosing classes ----------------------------------------------------------------------------------------------- */
 
-/* wanted [classes of `of`]: the new label, or -1. */
-static moeclip_code select_items(moeclip_dataset *d, const int32_t *wanted, moeclip_error *err) {
-  const moeclip_dataset *of = d->of;
-  d->blocks = of->blocks;
-  d->n_blocks = of->n_blocks;
+/* The pictures of the classes that are of one set. wanted [its classes]: room for the new labels. */
+static moeclip_code select_items(moeclip_dataset *d, const moeclip_dataset *of, const moeclip_class_of *classes, size_t n,
+                                 int32_t *wanted, moeclip_error *err) {
+  for (size_t c = 0; c < of->n_classes; c++) wanted[c] = -1;
+  for (size_t i = 0; i < n; i++) {
+    if (classes[i].dataset != of) continue;
+    int label = classes[i].label;
+    bool exists = label >= 0 && (size_t)label < of->n_classes;
+    if (!exists || wanted[label] >= 0) {
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: class %d %s", of->path, label, exists ? "is wanted twice" : "does not exist");
+    }
+    wanted[label] = (int32_t)i;
+  }
   for (int s = 0; s < 2; s++) {
-    d->split[s] = mc_alloc(of->n_split[s] + 1, sizeof **d->split);
-    if (!d->split[s]) return mc_fail_memory(err, of->n_split[s] * sizeof **d->split, "a split");
     for (size_t i = 0; i < of->n_split[s]; i++) {
       mc_item item = of->items[of->split[s][i]];
       if (wanted[item.label] < 0) continue;
       item.label = wanted[item.label];
+      item.split = s;
+      if (!item.of) item.of = of;
       void *items = d->items;
-      moeclip_code code = grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err);
+      moeclip_code code = d->n_items < INT32_MAX ? grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err)
+                                                 : mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than 2^31 pictures", d->name);
       d->items = items;
       MC_TRY(code);
-      d->split[s][d->n_split[s]++] = (uint32_t)d->n_items;
       d->items[d->n_items++] = item;
     }
   }
   return MOECLIP_OK;
 }
 
-static moeclip_code select_classes(moeclip_dataset *d, const int *labels, size_t n, int32_t *wanted, moeclip_error *err) {
-  for (size_t c = 0; c < d->of->n_classes; c++) wanted[c] = -1;
+static moeclip_code select_all(moeclip_dataset *d, const moeclip_class_of *classes, size_t n, moeclip_error *err) {
   for (size_t i = 0; i < n; i++) {
-    if (labels[i] < 0 || (size_t)labels[i] >= d->of->n_classes || wanted[labels[i]] >= 0) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: class %d %s", d->path, labels[i],
-                     labels[i] < 0 || (size_t)labels[i] >= d->of->n_classes ? "does not exist" : "is wanted twice");
-    }
-    wanted[labels[i]] = (int32_t)i;
-    const char *name = d->of->classes[labels[i]];
+    const moeclip_dataset *of = classes[i].dataset;
+    size_t first = 0;
+    while (classes[first].dataset != of) first++;
+    if (first < i) continue;
+    int32_t *wanted = mc_alloc(of->n_classes, sizeof *wanted);
+    moeclip_code code = wanted ? select_items(d, of, classes, n, wanted, err)
+                               : mc_fail_memory(err, of->n_classes * sizeof *wanted, "a data set");
+    free(wanted);
+    MC_TRY(code);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const char *name = classes[i].dataset->classes[classes[i].label];
     MC_TRY(mc_dataset_add_class(d, name, strlen(name), err));
   }
-  return MOECLIP_OK;
+  if (d->n_items == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: the chosen classes have no pictures", d->name);
+  moeclip_dataset_options o; /* every item knows its split */
+  moeclip_dataset_options_defaults(&o);
+  return split_items(d, &o, err);
 }
 
-moeclip_code moeclip_dataset_select(const moeclip_dataset *of, const int *labels, size_t n, const char *name,
-                                    moeclip_dataset **out, moeclip_error *err) {
+moeclip_code moeclip_dataset_select(const moeclip_class_of *classes, size_t n, const char *name, moeclip_dataset **out,
+                                    moeclip_error *err) {
   *out = NULL;
+  if (n == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: no classes were chosen", name);
+  const moeclip_dataset *first = classes[0].dataset;
   moeclip_dataset *d = calloc(1, sizeof *d);
-  int32_t *wanted = mc_alloc(of->n_classes, sizeof *wanted);
-  if (!d || !wanted) {
-    free(d);
-    free(wanted);
-    return mc_fail_memory(err, of->n_classes * sizeof *wanted, "a data set");
-  }
-  *d = (moeclip_dataset){.of = of, .format = of->format, .has_names = of->has_names, .channels = of->channels, .height = of->height,
-                         .width = of->width, .path = mc_strdup(of->path), .name = mc_strdup(name)};
-  moeclip_code code = d->path && d->name ? MOECLIP_OK : mc_fail_memory(err, strlen(of->path), "a data set");
-  if (code == MOECLIP_OK) code = select_classes(d, labels, n, wanted, err);
-  if (code == MOECLIP_OK) code = select_items(d, wanted, err);
-  free(wanted);
+  if (!d) return mc_fail_memory(err, sizeof *d, "a data set");
+  *d = (moeclip_dataset){.borrowed = true, .format = first->format, .has_names = true, .path = mc_strdup(first->path),
+                         .name = mc_strdup(name)};
+  moeclip_code code = d->path && d->name ? select_all(d, classes, n, err) : mc_fail_memory(err, strlen(name), "a data set");
   if (code != MOECLIP_OK) {
     moeclip_dataset_destroy(d);
     return code;
@@ -359,7 +369,8 @@ moeclip_code moeclip_dataset_item_name(const moeclip_dataset *d, moeclip_split s
   if (item->path) {
     snprintf(out, n_out, "%s", item->path);
   } else {
-    snprintf(out, n_out, "%s#%u", d->blocks[item->file].file, (unsigned)item->row);
+    const moeclip_dataset *of = item->of ? item->of : d;
+    snprintf(out, n_out, "%s#%u", of->blocks[item->file].file, (unsigned)item->row);
   }
   return MOECLIP_OK;
 }
@@ -370,13 +381,14 @@ moeclip_code moeclip_dataset_load(const moeclip_dataset *d, moeclip_split split,
   *out = (moeclip_image){0};
   if (!item) return outside(d, split, i, err);
   if (item->path) return moeclip_image_load(item->path, out, err);
-  size_t n = (size_t)d->width * (size_t)d->height;
+  const moeclip_dataset *of = item->of ? item->of : d;
+  size_t n = (size_t)of->width * (size_t)of->height;
   uint8_t *rgb = mc_alloc(n, 3);
   if (!rgb) return mc_fail_memory(err, 3 * n, "a picture");
   for (size_t p = 0; p < n; p++) {
-    for (size_t c = 0; c < 3; c++) rgb[3 * p + c] = item->pixels[d->channels == 3 ? c * n + p : p];
+    for (size_t c = 0; c < 3; c++) rgb[3 * p + c] = item->pixels[of->channels == 3 ? c * n + p : p];
   }
-  *out = (moeclip_image){d->width, d->height, rgb};
+  *out = (moeclip_image){of->width, of->height, rgb};
   return MOECLIP_OK;
 }
 

@@ -14,6 +14,7 @@
 enum { MC_SPLIT_UNKNOWN = -1 };
 
 typedef struct mc_item {
+  const moeclip_dataset *of; /* the set whose file and pixels these are, when not the one that holds the item */
   char *path;            /* owned: a picture file; or NULL: pixels */
   const uint8_t *pixels; /* planes [channels, height, width] in one of the set's blocks */
   int32_t label;
@@ -28,7 +29,7 @@ typedef struct mc_block_of_pixels {
 } mc_block_of_pixels;
 
 struct moeclip_dataset {
-  const moeclip_dataset *of;   /* the set that the items' files and pixels belong to, when they are not its own */
+  bool borrowed;               /* the items belong to other sets */
   char *path, *name;
   const char *format;
   char **classes;

@@ -512,35 +512,51 @@ static void test_max_per_class(void) {
   moeclip_dataset_destroy(all);
 }
 
-/* Some classes of a set, in another order, as a set of its own. */
+/* Some classes of two sets, in another order, as a set of its own. */
 static void test_select(void) {
   static const char *const names[] = {"a", "b", "c", "d"};
   for (int c = 0; c < 4; c++) {
     for (int i = 0; i < 10; i++) files_png(files_path("chosen/%s/%d.png", names[c], i), 4, 4, 10 * c + i);
   }
-  moeclip_dataset *all = open_it(files_path("chosen")), *some = NULL;
+  put_idx("chosen-idx", "train", 30, 30, false);
+  put_idx("chosen-idx", "t10k", 20, 20, false);
+  moeclip_dataset *all = open_it(files_path("chosen")), *digits = open_it(files_path("chosen-idx")), *some = NULL;
   moeclip_error err;
-  const int labels[] = {3, 1}, twice[] = {1, 1}, outside[] = {4}, below[] = {-1};
-  REQUIRE_OK(moeclip_dataset_select(all, labels, 2, "step 1", &some, &err), err);
-  CHECK(strcmp(moeclip_dataset_name(some), "step 1") == 0 && moeclip_dataset_classes(some) == 2);
-  CHECK(class_is(some, 0, "d") && class_is(some, 1, "b"));
-  CHECK(moeclip_dataset_count(some, MOECLIP_TRAIN) + moeclip_dataset_count(some, MOECLIP_TEST) == 20);
+  const moeclip_class_of classes[] = {{all, 3}, {digits, 1}, {all, 1}}, twice[] = {{all, 1}, {all, 1}}, outside[] = {{all, 4}},
+                         below[] = {{all, -1}};
+  REQUIRE_OK(moeclip_dataset_select(classes, 3, "step 1", &some, &err), err);
+  CHECK(strcmp(moeclip_dataset_name(some), "step 1") == 0 && moeclip_dataset_classes(some) == 3);
+  CHECK(class_is(some, 0, "d") && class_is(some, 2, "b") && class_is(some, 1, moeclip_dataset_class_name(digits, 1)));
   for (int s = 0; s < 2; s++) {
+    const moeclip_dataset *const sets[] = {all, digits};
     size_t at = 0;
-    for (size_t i = 0; i < moeclip_dataset_count(all, s); i++) {
-      int label = moeclip_dataset_label(all, s, i);
-      if (label != 3 && label != 1) continue;
-      CHECK(moeclip_dataset_label(some, s, at) == (label == 1));
-      CHECK(red(some, s, at) == red(all, s, i));
-      at++;
+    for (int k = 0; k < 2; k++) {
+      for (size_t i = 0; i < moeclip_dataset_count(sets[k], s); i++) {
+        int label = moeclip_dataset_label(sets[k], s, i);
+        if (label != 1 && (k == 1 || label != 3)) continue;
+        CHECK(moeclip_dataset_label(some, s, at) == (k ? 1 : label == 1 ? 2 : 0));
+        CHECK(red(some, s, at) == red(sets[k], s, i));
+        char a[600], b[600];
+        CHECK(moeclip_dataset_item_name(some, s, at, a, sizeof a) == MOECLIP_OK);
+        CHECK(moeclip_dataset_item_name(sets[k], s, i, b, sizeof b) == MOECLIP_OK && strcmp(a, b) == 0);
+        at++;
+      }
     }
-    CHECK(at == moeclip_dataset_count(some, s));
+    CHECK(at > 0 && at == moeclip_dataset_count(some, s));
   }
+  /* A choice from a choice. */
+  const moeclip_class_of again[] = {{some, 2}};
+  moeclip_dataset *one = NULL;
+  REQUIRE_OK(moeclip_dataset_select(again, 1, "one", &one, &err), err);
+  CHECK(class_is(one, 0, "b") && red(one, MOECLIP_TRAIN, 0) / 10 == 1);
+  moeclip_dataset_destroy(one);
   moeclip_dataset_destroy(some);
-  CHECK(moeclip_dataset_select(all, twice, 2, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && strstr(err.message, "twice"));
-  CHECK(moeclip_dataset_select(all, outside, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
-  CHECK(moeclip_dataset_select(all, below, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
+  CHECK(moeclip_dataset_select(twice, 2, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && strstr(err.message, "twice"));
+  CHECK(moeclip_dataset_select(outside, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
+  CHECK(moeclip_dataset_select(below, 1, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
+  CHECK(moeclip_dataset_select(below, 0, "x", &some, &err) == MOECLIP_ERROR_ARGUMENT && !some);
   moeclip_dataset_destroy(all);
+  moeclip_dataset_destroy(digits);
 }
 
 int main(void) {
