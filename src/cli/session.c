@@ -1,0 +1,403 @@
+/* A session: domain after domain, saved, evaluated, and gone on with where it was left. */
+#include "cli/session.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "cli/evaluate.h"
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+static bool exists(const char *path) { return access(path, F_OK) == 0; }
+
+static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
+  const mc_model_choice *files = &s->o->files;
+  if (exists(files->state)) {
+    MC_TRY(mc_open_learner(files, &s->model, &s->learner, err));
+    moeclip_code code = mc_learn_check_state(s->args, s->learner, err);
+    return code == MOECLIP_OK ? code : mc_fail_prefix(err, files->state);
+  }
+  moeclip_model_options options;
+  moeclip_model_options_defaults(&options);
+  options.n_threads = files->n_threads;
+  options.activation = (moeclip_activation)files->activation;
+  MC_TRY(moeclip_model_load(files->model, &options, &s->model, err));
+  moeclip_learner_options learner = s->o->learner;
+  learner.alexnet = files->alexnet;
+  return moeclip_learner_create(s->model, &learner, &s->learner, err);
+}
+
+static moeclip_code open_domain(mc_session *s, size_t i, moeclip_error *err) {
+  mc_domain *d = &s->domains[i];
+  d->learned = i < s->n_tasks;
+  MC_TRY(s->open_domain(s, i, d, err));
+  d->name = moeclip_dataset_name(d->dataset);
+  for (size_t k = 0; k < i; k++) {
+    if (strcmp(s->domains[k].name, d->name) != 0) continue;
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "two data sets are named %s; give one another name: NAME=%s", d->name,
+                   moeclip_dataset_path(d->dataset));
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code open_domains(mc_session *s, moeclip_error *err) {
+  s->domains = calloc(s->n_domains, sizeof *s->domains);
+  if (!s->domains) return mc_fail_memory(err, s->n_domains * sizeof *s->domains, "data sets");
+  for (size_t i = 0; i < s->n_domains; i++) MC_TRY(open_domain(s, i, err));
+  return MOECLIP_OK;
+}
+
+/* The number of the task of that name, or -1. */
+static int task_of(const moeclip_learner *learner, const char *name) {
+  moeclip_task_info info;
+  for (int t = 0; t < moeclip_learner_tasks(learner); t++) {
+    if (moeclip_learner_task(learner, t, &info, NULL) == MOECLIP_OK && strcmp(info.name, name) == 0) return t;
+  }
+  return -1;
+}
+
+/* --- results ------------------------------------------------------------------------------------------------------ */
+
+static json_t *describe_run(const mc_session *s) {
+  moeclip_learner_options o;
+  char seed[32];
+  moeclip_learner_get_options(s->learner, &o);
+  snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
+  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
+                   moeclip_model_fingerprint(s->model), "seed", seed, "mode",
+                   o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
+                   "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters, "shared_router",
+                   o.shared_router, "selector", o.use_selector,
+                   "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+}
+
+static json_t *describe_training(const mc_session *s, const mc_domain *d) {
+  const moeclip_task_options *o = &s->o->task;
+  return json_pack("{s:I, s:i, s:f, s:f, s:f, s:I, s:f, s:f, s:b, s:I, s:f, s:o}", "iterations", (json_int_t)o->iterations,
+                   "batch", o->batch, "learning_rate", d->rate, "weight_decay", o->weight_decay, "smoothing",
+                   o->label_smoothing, "warmup", (json_int_t)o->warmup, "dropout", o->dropout, "balance", o->balance, "shots",
+                   s->o->shots > 0, "selector_iterations", (json_int_t)o->selector_iterations,
+                   "selector_learning_rate", o->selector_learning_rate, "threshold", mc_json_real(o->threshold));
+}
+
+/* "same" is what the accuracies of a column depend on, beside the run and the state. */
+static json_t *describe_column(const mc_session *s, const mc_domain *d, json_t *task) {
+  json_t *prompts = d->n_templates ? mc_json_strings(d->templates, d->n_templates) : json_null();
+  json_t *classes = json_array();
+  for (size_t c = 0; c < moeclip_dataset_classes(d->dataset); c++) {
+    json_array_append_new(classes, json_string(moeclip_dataset_class_name(d->dataset, c)));
+  }
+  json_t *same = json_pack("{s:I, s:o, s:o}", "test_pictures",
+                           (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TEST), "classes", classes, "templates",
+                           prompts);
+  json_t *column =
+      json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", d->name, "task", task, "path",
+                moeclip_dataset_path(d->dataset), "format", moeclip_dataset_format(d->dataset), "train_pictures",
+                (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TRAIN), "same", same);
+  if (column && d->learned) json_object_set_new(column, "training", describe_training(s, d));
+  return column;
+}
+
+static json_t *describe_columns(const mc_session *s) {
+  json_t *columns = json_array();
+  int next = moeclip_learner_tasks(s->learner);
+  for (size_t i = 0; i < s->n_domains; i++) {
+    const mc_domain *d = &s->domains[i];
+    int task = task_of(s->learner, d->name);
+    if (task < 0 && d->learned) task = next++;
+    json_array_append_new(columns, describe_column(s, d, task < 0 ? json_null() : json_integer(task)));
+  }
+  return columns;
+}
+
+/* The checksum in the state file, into memory that the caller frees; NULL when there is none. */
+static moeclip_code state_checksum(const char *path, char **out, moeclip_error *err) {
+  moeclip_tensors *t;
+  *out = NULL;
+  if (!exists(path)) return MOECLIP_OK;
+  MC_TRY(moeclip_tensors_open(path, &t, err));
+  const char *s = moeclip_tensors_metadata(t, "moeclip.checksum");
+  if (s) *out = mc_strdup(s);
+  moeclip_tensors_destroy(t);
+  return MOECLIP_OK;
+}
+
+static moeclip_code open_results(mc_session *s, moeclip_error *err) {
+  int n = moeclip_learner_tasks(s->learner);
+  const char **tasks = mc_alloc((size_t)n + 1, sizeof *tasks);
+  char *checksum = NULL;
+  moeclip_task_info info;
+  moeclip_code code = tasks ? MOECLIP_OK : mc_fail_memory(err, (size_t)n * sizeof *tasks, "names");
+  for (int t = 0; code == MOECLIP_OK && t < n; t++) {
+    code = moeclip_learner_task(s->learner, t, &info, err);
+    tasks[t] = info.name;
+  }
+  if (code == MOECLIP_OK) code = state_checksum(s->o->files.state, &checksum, err);
+  if (code == MOECLIP_OK) {
+    code = mc_results_open(s->folder, describe_run(s), describe_columns(s), tasks, n, n > 0 ? checksum : NULL,
+                           &s->results, err);
+  }
+  free(checksum);
+  free(tasks);
+  return code;
+}
+
+/* --- evaluating --------------------------------------------------------------------------------------------------- */
+
+static moeclip_code stopped(moeclip_error *err) {
+  return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+}
+
+static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const mc_domain *d, int row, moeclip_error *err) {
+  moeclip_evaluate_options o = s->o->evaluate;
+  moeclip_evaluation e = {0};
+  o.templates = d->n_templates ? d->templates : NULL;
+  o.n_templates = d->n_templates;
+  o.loader_threads = s->o->task.loader_threads;
+  MC_TRY(moeclip_learner_evaluate(learner, d->dataset, &o, &s->callbacks, &e, err));
+  moeclip_code code =
+      mc_results_put(&s->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
+  moeclip_evaluation_clear(&e);
+  return code == MOECLIP_OK && mc_stop_signal() ? stopped(err) : code;
+}
+
+/* What is missing of a row. Row 0 of a learner that knows tasks is a new learner's. */
+static moeclip_code fill_row(mc_session *s, int row, bool *changed, moeclip_error *err) {
+  moeclip_learner *fresh = NULL;
+  moeclip_code code = MOECLIP_OK;
+  for (size_t i = 0; code == MOECLIP_OK && i < s->n_domains; i++) {
+    if (mc_results_known(&s->results, row, s->domains[i].name)) continue;
+    *changed = true;
+    if (row == 0 && moeclip_learner_tasks(s->learner) > 0 && !fresh) {
+      moeclip_learner_options o;
+      moeclip_learner_options_defaults(&o);
+      o.n_experts = o.top_k;
+      o.bottleneck = 1;
+      code = moeclip_learner_create(s->model, &o, &fresh, err);
+    }
+    if (code == MOECLIP_OK) code = evaluate_cell(s, fresh ? fresh : s->learner, &s->domains[i], row, err);
+  }
+  moeclip_learner_destroy(fresh);
+  return code;
+}
+
+/* Zero-shot and what the learner knows now; written also when the evaluation was stopped in between. */
+static moeclip_code measure(mc_session *s, bool print, moeclip_error *err) {
+  moeclip_error second;
+  bool changed = false;
+  int n = moeclip_learner_tasks(s->learner);
+  if (!s->o->measure) return MOECLIP_OK;
+  moeclip_code code = fill_row(s, 0, &changed, err);
+  if (code == MOECLIP_OK && n > 0) code = fill_row(s, n, &changed, err);
+  mc_progress_end(&s->progress);
+  if (code != MOECLIP_OK) {
+    mc_results_write(&s->results, &second);
+    return code;
+  }
+  MC_TRY(mc_results_write(&s->results, err));
+  if ((changed || print) && !s->o->json) {
+    MC_TRY(mc_results_print(&s->results, stdout, err));
+    putchar('\n');
+    fflush(stdout);
+  }
+  return MOECLIP_OK;
+}
+
+/* --- learning ----------------------------------------------------------------------------------------------------- */
+
+/* True when the checkpoint is of a task that the state holds: the run was killed after saving, before removing it. */
+static bool checkpoint_is_stale(const mc_session *s) {
+  moeclip_tensors *t;
+  bool stale = false;
+  if (!exists(s->checkpoint) || moeclip_tensors_open(s->checkpoint, &t, NULL) != MOECLIP_OK) return false;
+  const char *text = moeclip_tensors_metadata(t, "moeclip.state");
+  json_t *state = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+  json_t *tasks = json_object_get(state, "tasks");
+  size_t n = json_array_size(tasks);
+  if (n > 0 && n <= (size_t)moeclip_learner_tasks(s->learner)) {
+    moeclip_task_info info;
+    const char *name = json_string_value(json_object_get(json_array_get(tasks, n - 1), "name"));
+    stale = name && moeclip_learner_task(s->learner, (int)n - 1, &info, NULL) == MOECLIP_OK &&
+            strcmp(info.name, name) == 0;
+  }
+  json_decref(state);
+  moeclip_tensors_destroy(t);
+  return stale;
+}
+
+static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
+  moeclip_dataset *dataset = NULL;
+  if (!s->open_reference || moeclip_learner_has_reference(s->learner)) return MOECLIP_OK;
+  if (moeclip_learner_tasks(s->learner) > 0) {
+    return mc_fail(
+        err, MOECLIP_ERROR_ARGUMENT,
+        "--reference: %s holds tasks already and no reference set, which must come first; leave the option out, "
+        "or start another state",
+        s->o->files.state);
+  }
+  MC_TRY(s->open_reference(s, &dataset, err));
+  if (!dataset) return MOECLIP_OK;
+  moeclip_task_options o = s->o->task;
+  moeclip_learn_report report;
+  o.selector_iterations = s->o->reference_iterations;
+  moeclip_code code = moeclip_learner_learn_reference(s->learner, dataset, &o, &s->callbacks, &report, err);
+  moeclip_dataset_destroy(dataset);
+  mc_progress_end(&s->progress);
+  if (code == MOECLIP_OK) code = moeclip_learner_save(s->learner, s->o->files.state, err);
+  return code;
+}
+
+static void print_report(const mc_session *s, const mc_domain *d, const moeclip_learn_report *r) {
+  if (s->o->json) return;
+  printf("%s: %lld steps%s, %lld pictures, %lld numbers trained, loss %.4f, %.1f s", d->name, (long long)r->iterations,
+         r->resumed ? " (resumed)" : "", (long long)r->images, (long long)r->trainable, r->final_loss, r->seconds);
+  if (r->selector_seconds > 0) printf(" and %.1f s for the selector", r->selector_seconds);
+  if (r->seconds > 0) printf(", waited %.0f %% for pictures", 100 * r->waited_seconds / r->seconds);
+  if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);
+  if (r->broken > 0) printf(", %lld pictures left out", (long long)r->broken);
+  printf("\n");
+  fflush(stdout);
+}
+
+/* [blocks] of {"counts": [...], "frozen": [...]}. */
+static json_t *experts_json(const moeclip_learner *learner, int text) {
+  enum { MOST = 4096 };
+  json_t *blocks = json_array();
+  uint64_t *counts = mc_alloc(MOST, sizeof *counts);
+  uint8_t *frozen = mc_alloc(MOST, 1);
+  for (int b = 0; counts && frozen && b < moeclip_learner_blocks(learner, text); b++) {
+    size_t n = 0;
+    json_t *of_counts = json_array(), *of_frozen = json_array();
+    if (moeclip_learner_expert_use(learner, text, b, counts, frozen, MOST, &n, NULL) != MOECLIP_OK) n = 0;
+    for (size_t e = 0; e < n && e < MOST; e++) {
+      json_array_append_new(of_counts, json_integer((json_int_t)counts[e]));
+      json_array_append_new(of_frozen, json_boolean(frozen[e]));
+    }
+    json_array_append_new(blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
+  }
+  free(counts);
+  free(frozen);
+  return blocks;
+}
+
+static json_t *report_json(const moeclip_learner *learner, const moeclip_learn_report *r) {
+  json_t *object = json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
+                   (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
+                   "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
+                   mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
+                   mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+  if (object && moeclip_learner_blocks(learner, 0) > 0) {
+    json_object_set_new(object, "experts", json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));
+  }
+  return object;
+}
+
+/* Saved first, then the checkpoint goes: whatever happens in between, nothing is lost. */
+static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report, moeclip_error *err) {
+  char *checksum = NULL;
+  MC_TRY(moeclip_learner_save(s->learner, s->o->files.state, err));
+  if (unlink(s->checkpoint) != 0 && errno != ENOENT) {
+    mc_warn("%s: cannot remove: %s", s->checkpoint, strerror(errno));
+  }
+  print_report(s, d, report);
+  if (!s->o->measure) return MOECLIP_OK;
+  MC_TRY(state_checksum(s->o->files.state, &checksum, err));
+  moeclip_code code = mc_results_put_learned(&s->results, d->name, report_json(s->learner, report), err);
+  if (code == MOECLIP_OK) {
+    code = mc_results_add_row(&s->results, moeclip_learner_tasks(s->learner), d->name, checksum, err);
+  }
+  free(checksum);
+  return code;
+}
+
+static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_error *err) {
+  moeclip_task_options o = s->o->task;
+  moeclip_learn_report report;
+  o.learning_rate = d->rate;
+  o.shots_augment_once = s->o->shots > 0;
+  o.templates = d->n_templates ? d->templates : NULL;
+  o.n_templates = d->n_templates;
+  o.checkpoint = s->checkpoint;
+  moeclip_code code = moeclip_learner_learn(s->learner, d->dataset, &o, &s->callbacks, &report, err);
+  mc_progress_end(&s->progress);
+  if (code == MOECLIP_OK) code = keep_task(s, d, &report, err);
+  if (code == MOECLIP_OK && mc_stop_signal()) return stopped(err);
+  return code == MOECLIP_OK ? measure(s, true, err) : code;
+}
+
+/* Found out now rather than after an hour of training. */
+static moeclip_code check_writable(const char *path, moeclip_error *err) {
+  mc_writer *w;
+  MC_TRY(mc_writer_open(path, &w, err));
+  mc_writer_abort(w);
+  return MOECLIP_OK;
+}
+
+static moeclip_code learn_all(mc_session *s, moeclip_error *err) {
+  MC_TRY(check_writable(s->o->files.state, err));
+  MC_TRY(open_learner(s, err));
+  MC_TRY(open_domains(s, err));
+  if (s->o->measure) MC_TRY(open_results(s, err));
+  if (checkpoint_is_stale(s)) unlink(s->checkpoint);
+  MC_TRY(measure(s, false, err));
+  MC_TRY(learn_reference(s, err));
+  int n_known = 0;
+  for (size_t i = 0; i < s->n_tasks; i++) {
+    const mc_domain *d = &s->domains[i];
+    if (task_of(s->learner, d->name) >= 0) {
+      n_known++;
+      if (!s->o->quiet) mc_warn("%s is known already", d->name);
+      continue;
+    }
+    if (mc_stop_signal()) return stopped(err);
+    MC_TRY(learn_domain(s, d, err));
+  }
+  /* Nothing was new: show what there is. */
+  return (size_t)n_known == s->n_tasks ? measure(s, true, err) : MOECLIP_OK;
+}
+
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
+
+static int finish(mc_session *s, moeclip_code code, const moeclip_error *err) {
+  mc_progress_end(&s->progress);
+  if (code == MOECLIP_OK && s->o->json && s->o->measure) {
+    return mc_json_print(json_incref(s->results.root), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
+  }
+  if (code == MOECLIP_OK) return MC_EXIT_OK;
+  if (code != MOECLIP_ERROR_CANCELLED || !mc_stop_signal()) return mc_report(err);
+  if (exists(s->checkpoint)) {
+    mc_warn("%s; %s keeps the unfinished task: give the same command again to go on", err->message, s->checkpoint);
+  } else {
+    mc_warn("%s; give the same command again to go on", err->message);
+  }
+  return 128 + mc_stop_signal();
+}
+
+int mc_session_run(mc_session *s) {
+  moeclip_error err = {0};
+  mc_catch_signals();
+  s->callbacks = mc_progress_begin(&s->progress, s->o->quiet);
+  s->checkpoint = mc_format("%s.part", s->o->files.state);
+  s->folder = s->o->results ? mc_strdup(s->o->results) : mc_with_ending(s->o->files.state, ".results");
+  moeclip_code code = s->checkpoint && s->folder ? learn_all(s, &err) : mc_fail_memory(&err, 256, "file names");
+  return s->checkpoint ? finish(s, code, &err) : mc_report(&err);
+}
+
+void mc_session_clear(mc_session *s) {
+  mc_results_clear(&s->results);
+  for (size_t i = 0; s->domains && i < s->n_domains; i++) {
+    moeclip_dataset_destroy(s->domains[i].dataset);
+    mc_prompts_clear(&s->domains[i].prompts);
+  }
+  moeclip_learner_destroy(s->learner);
+  moeclip_model_destroy(s->model);
+  free(s->domains);
+  free(s->checkpoint);
+  free(s->folder);
+}
