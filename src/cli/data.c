@@ -63,7 +63,10 @@ static void print(const finding *f) {
   const moeclip_benchmark_set *s = f->set;
   printf("%-12s  %-8s  ", s->name, state_of(f));
   if (f->code != MOECLIP_OK) {
-    printf("%s\n", f->err.message);
+    /* The line begins with the name; the message may, too. */
+    size_t n = strlen(s->name);
+    bool named = strncmp(f->err.message, s->name, n) == 0 && f->err.message[n] == ':';
+    printf("%s\n", f->err.message + (named ? n + 2 : 0));
     return;
   }
   printf("%zu train, %zu test, %zu classes, %zu template%s", f->n_train, f->n_test, f->n_classes, f->n_templates,
