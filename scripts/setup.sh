@@ -88,7 +88,7 @@ ninja --version >/dev/null 2>&1 || missing+=(ninja-build)
 python3 -c '' >/dev/null 2>&1 || missing+=(python3)
 pkg-config --version >/dev/null 2>&1 || missing+=(pkg-config)
 for pair in zlib=zlib1g-dev libjpeg=libjpeg62-turbo-dev libpng=libpng-dev libwebp=libwebp-dev \
-  libutf8proc=libutf8proc-dev libzip=libzip-dev jansson=libjansson-dev; do
+  libutf8proc=libutf8proc-dev libzip=libzip-dev jansson=libjansson-dev matio=libmatio-dev; do
   pkg-config --exists "${pair%%=*}" 2>/dev/null || missing+=("${pair#*=}")
 done
 [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"

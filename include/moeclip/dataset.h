@@ -36,6 +36,9 @@ typedef struct moeclip_dataset moeclip_dataset;
  *     test/ alone (a set to evaluate on);
  *   a folder with IDX files in the MNIST family's names ({train,t10k}-{images-idx3,labels-idx1}-ubyte, .gz or not);
  *   a folder with CIFAR binary files (data_batch_*.bin + test_batch.bin, or train.bin + test.bin for 100 fine labels);
+ *   a folder of one of the benchmarks' sets in its original layout, with its published split and class names: Aircraft,
+ *     Caltech101, CIFAR as Python pickles, DTD, Flowers, Food, OxfordPet, StanfordCars, SUN397, TinyImageNet
+ *     (benchmark_data.h finds them below a common folder, and the others too);
  *   a CSV file: rows of path,label (paths relative to the file; quoted fields and a header row are understood; an
  *     optional third column says train or test), or rows of numbers: pixels of a square grey picture then the label
  *     (.csv.gz too).
@@ -59,7 +62,7 @@ MOECLIP_API void moeclip_dataset_destroy(moeclip_dataset *d);
 
 MOECLIP_API const char *moeclip_dataset_name(const moeclip_dataset *d);
 MOECLIP_API const char *moeclip_dataset_path(const moeclip_dataset *d);
-/* "folder", "idx", "cifar10", "cifar100", "csv" */
+/* "folder", "idx", "cifar10", "cifar100", "csv", or the name of a benchmark's set */
 MOECLIP_API const char *moeclip_dataset_format(const moeclip_dataset *d);
 MOECLIP_API size_t moeclip_dataset_classes(const moeclip_dataset *d);
 MOECLIP_API const char *moeclip_dataset_class_name(const moeclip_dataset *d, size_t label);

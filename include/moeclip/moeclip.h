@@ -2,6 +2,7 @@
 #ifndef MOECLIP_MOECLIP_H
 #define MOECLIP_MOECLIP_H
 
+#include "moeclip/benchmark_data.h"
 #include "moeclip/convert.h"
 #include "moeclip/dataset.h"
 #include "moeclip/error.h"

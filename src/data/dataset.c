@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "data/benchmark.h"
 #include "data/loader.h"
 
 void moeclip_dataset_options_defaults(moeclip_dataset_options *o) {
@@ -65,7 +66,7 @@ moeclip_code mc_dataset_add_class(moeclip_dataset *d, const char *name, size_t n
   return MOECLIP_OK;
 }
 
-static void drop_classes(moeclip_dataset *d) {
+void mc_dataset_drop_classes(moeclip_dataset *d) {
   for (size_t i = 0; i < d->n_classes; i++) free(d->classes[i]);
   d->n_classes = 0;
 }
@@ -85,7 +86,7 @@ moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool 
     free(text);
     return code;
   }
-  drop_classes(d);
+  mc_dataset_drop_classes(d);
   size_t n_mark = strncmp((const char *)text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
   for (const char *line = (const char *)text + n_mark; code == MOECLIP_OK && *line;) {
     size_t length = strcspn(line, "\n"), used = length;
@@ -107,7 +108,7 @@ static moeclip_code name_classes(moeclip_dataset *d, const moeclip_dataset_optio
       return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: there are %zu classes, but %zu class names were given", d->path,
                      d->n_classes, o->n_classes);
     }
-    drop_classes(d);
+    mc_dataset_drop_classes(d);
     for (size_t i = 0; i < o->n_classes; i++) {
       MC_TRY(mc_dataset_add_class(d, o->classes[i], strlen(o->classes[i]), err));
     }
@@ -206,14 +207,19 @@ static char *name_of(const char *path) {
   return mc_strndup(path + begin, end - begin);
 }
 
-moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_options *options, moeclip_dataset **out,
-                                  moeclip_error *err) {
-  moeclip_dataset_options defaults;
+static moeclip_code read_any(moeclip_dataset *d, const void *context, moeclip_error *err) {
+  (void)context;
+  if (mc_is_file(d->path)) return mc_read_csv(d, err);
+  if (!mc_is_folder(d->path)) return mc_fail(err, MOECLIP_ERROR_IO, "%s: there is no such folder or file", d->path);
+  if (mc_is_idx(d->path)) return mc_read_idx(d, err);
+  if (mc_is_cifar(d->path)) return mc_read_cifar(d, err);
+  const moeclip_benchmark_set *set = mc_benchmark_recognise(d->path);
+  return set ? mc_benchmark_read(d, set, err) : mc_read_folder(d, err);
+}
+
+moeclip_code mc_dataset_open_with(const char *path, const moeclip_dataset_options *options, mc_reader read,
+                                  const void *context, moeclip_dataset **out, moeclip_error *err) {
   *out = NULL;
-  if (!options) {
-    moeclip_dataset_options_defaults(&defaults);
-    options = &defaults;
-  }
   if (!(options->train_fraction > 0 && options->train_fraction <= 1)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the part for training, %g, must be above 0 and at most 1",
                    options->train_fraction);
@@ -224,20 +230,7 @@ moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_option
   while (n > 1 && path[n - 1] == '/') n--;
   d->path = mc_strndup(path, n);
   d->name = options->name ? mc_strdup(options->name) : name_of(path);
-  moeclip_code code = d->path && d->name ? MOECLIP_OK : mc_fail_memory(err, n, "a data set");
-  if (code == MOECLIP_OK) {
-    if (mc_is_file(d->path)) {
-      code = mc_read_csv(d, err);
-    } else if (!mc_is_folder(d->path)) {
-      code = mc_fail(err, MOECLIP_ERROR_IO, "%s: there is no such folder or file", d->path);
-    } else if (mc_is_idx(d->path)) {
-      code = mc_read_idx(d, err);
-    } else if (mc_is_cifar(d->path)) {
-      code = mc_read_cifar(d, err);
-    } else {
-      code = mc_read_folder(d, err);
-    }
-  }
+  moeclip_code code = d->path && d->name ? read(d, context, err) : mc_fail_memory(err, n, "a data set");
   if (code == MOECLIP_OK) code = finish(d, options, err);
   if (code != MOECLIP_OK) {
     moeclip_dataset_destroy(d);
@@ -247,9 +240,19 @@ moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_option
   return MOECLIP_OK;
 }
 
+moeclip_code moeclip_dataset_open(const char *path, const moeclip_dataset_options *options, moeclip_dataset **out,
+                                  moeclip_error *err) {
+  moeclip_dataset_options defaults;
+  if (!options) {
+    moeclip_dataset_options_defaults(&defaults);
+    options = &defaults;
+  }
+  return mc_dataset_open_with(path, options, read_any, NULL, out, err);
+}
+
 void moeclip_dataset_destroy(moeclip_dataset *d) {
   if (!d) return;
-  drop_classes(d);
+  mc_dataset_drop_classes(d);
   for (size_t i = 0; !d->borrowed && i < d->n_items; i++) free(d->items[i].path);
   for (size_t i = 0; i < d->n_blocks; i++) {
     free(d->blocks[i].file);

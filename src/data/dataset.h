@@ -1,6 +1,6 @@
 /*
  * What the readers of data/ share: the list of pictures that a data set is made of. A reader (folder.c, idx.c, cifar.c,
- * csv.c) adds classes and items; dataset.c then names, splits and limits them.
+ * csv.c, and those of benchmark.h) adds classes and items; dataset.c then names, splits and limits them.
  */
 #ifndef MC_DATA_DATASET_H
 #define MC_DATA_DATASET_H
@@ -44,12 +44,18 @@ struct moeclip_dataset {
   size_t n_split[2];
 };
 
+/* What moeclip_dataset_open does, with one reader: it fills d->items and the like from d->path. */
+typedef moeclip_code (*mc_reader)(moeclip_dataset *d, const void *context, moeclip_error *err);
+moeclip_code mc_dataset_open_with(const char *path, const moeclip_dataset_options *options, mc_reader read,
+                                  const void *context, moeclip_dataset **out, moeclip_error *err);
+
 /* Appends an item; takes over item->path (also when this fails). */
 moeclip_code mc_dataset_add(moeclip_dataset *d, const mc_item *item, moeclip_error *err);
 /* Takes over data (from malloc, also when this fails) and copies the file's name; *block is its number. */
 moeclip_code mc_dataset_keep(moeclip_dataset *d, const char *file, uint8_t *data, uint32_t *block, moeclip_error *err);
 /* Appends a class name (copied). */
 moeclip_code mc_dataset_add_class(moeclip_dataset *d, const char *name, size_t n, moeclip_error *err);
+void mc_dataset_drop_classes(moeclip_dataset *d);
 /* Class names from a file with one name a line beside the data, in place of those so far; *found is false, and nothing
  * changed, when there is no such file. */
 moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool *found, moeclip_error *err);

@@ -106,7 +106,10 @@ static moeclip_code pop_mark(machine *m, size_t *first, size_t *n) {
 static moeclip_code memo_put(machine *m, uint64_t i) {
   mc_value *v = NULL;
   MC_TRY(top(m, &v));
-  if (i > (size_t)(m->end - m->begin)) return mc_pickle_bad(m, "a memo number is out of range");
+  /* Picklers count what they note, and that is values. */
+  if (i > (size_t)(m->end - m->begin) || i > MC_PICKLE_MAX_VALUES) {
+    return mc_pickle_bad(m, "a memo number is out of range");
+  }
   void *memo = m->memo;
   MC_TRY(grow(m, &memo, (size_t)i, &m->cap_memo, sizeof *m->memo));
   m->memo = memo;
@@ -443,13 +446,14 @@ static moeclip_code step(machine *m, uint8_t opcode) {
     case 'h': return memo_number(m, 1, false);
     case 'j': return memo_number(m, 4, false);
     case 0x94: return memo_put(m, m->next_memo++); /* MEMOIZE */
-    default: return mc_pickle_bad(m, "an opcode that torch.save does not write");
+    default: return mc_pickle_bad(m, "an unknown opcode");
   }
 }
 
-moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out, moeclip_error *err) {
+moeclip_code mc_pickle_read_up_to(const uint8_t *data, size_t n_bytes, size_t max_bytes, mc_pickle *out,
+                                  moeclip_error *err) {
   *out = (mc_pickle){0};
-  size_t n = n_bytes < MC_PICKLE_MAX_BYTES ? n_bytes : MC_PICKLE_MAX_BYTES;
+  size_t n = n_bytes < max_bytes ? n_bytes : max_bytes;
   machine m = {.begin = data, .at = data, .end = data + n, .pickle = out, .err = err};
   moeclip_code code = mc_pickle_new(&m, MC_VALUE_LIST, &out->references);
   bool stopped = false;
@@ -472,4 +476,8 @@ moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out,
   free(m.marks);
   if (code != MOECLIP_OK) mc_pickle_clear(out);
   return code;
+}
+
+moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out, moeclip_error *err) {
+  return mc_pickle_read_up_to(data, n_bytes, MC_PICKLE_MAX_BYTES, out, err);
 }

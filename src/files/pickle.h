@@ -59,11 +59,14 @@ typedef struct mc_pickle {
  * Release with mc_pickle_clear, which a failed read has done already. */
 #define MC_PICKLE_MAX_BYTES ((size_t)32 << 20)
 moeclip_code mc_pickle_read(const uint8_t *data, size_t n_bytes, mc_pickle *out, moeclip_error *err);
+/* The same with another bound: CIFAR's pickles hold their pixels. */
+moeclip_code mc_pickle_read_up_to(const uint8_t *data, size_t n_bytes, size_t max_bytes, mc_pickle *out,
+                                  moeclip_error *err);
 void mc_pickle_clear(mc_pickle *p);
 
 bool mc_text_is(mc_text text, const char *s);
 bool mc_is_global(const mc_value *v, const char *module, const char *name);
-/* The value of a text key in a DICT; NULL when v is none or has no such key. */
+/* The value of a text or bytes key in a DICT; NULL when v is none or has no such key. */
 const mc_value *mc_dict_get(const mc_value *v, const char *key);
 
 #endif

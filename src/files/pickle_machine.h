@@ -4,6 +4,9 @@
 
 #include "files/pickle.h"
 
+/* A pickle of a CLIP checkpoint makes about ten thousand values; one of CIFAR-100, a hundred thousand. */
+#define MC_PICKLE_MAX_VALUES ((size_t)4 << 20)
+
 typedef struct machine {
   const uint8_t *begin, *at, *end;
   mc_pickle *pickle;

@@ -5,8 +5,6 @@
 #include "base/memory.h"
 #include "files/pickle_machine.h"
 
-/* A pickle of a CLIP checkpoint makes about ten thousand values. */
-#define MAX_VALUES ((size_t)4 << 20)
 #define MAX_ITEMS ((size_t)8 << 20)
 #define CHUNK_BYTES 65536
 
@@ -45,7 +43,7 @@ void mc_pickle_clear(mc_pickle *p) {
 }
 
 moeclip_code mc_pickle_new(machine *m, mc_value_kind kind, mc_value **out) {
-  if (m->pickle->n_values >= MAX_VALUES) return mc_pickle_bad(m, "more values than moeclip takes");
+  if (m->pickle->n_values >= MC_PICKLE_MAX_VALUES) return mc_pickle_bad(m, "more values than moeclip takes");
   mc_value *v = arena(m, sizeof *v);
   if (!v) return mc_fail_memory(m->err, sizeof *v, "a pickle's values");
   memset(v, 0, sizeof *v);
@@ -82,7 +80,7 @@ const mc_value *mc_dict_get(const mc_value *v, const char *key) {
   if (!v || v->kind != MC_VALUE_DICT) return NULL;
   for (uint32_t i = 0; i + 1 < v->list.n; i += 2) {
     const mc_value *k = v->list.items[i];
-    if (k->kind == MC_VALUE_TEXT && mc_text_is(k->text, key)) return v->list.items[i + 1];
+    if ((k->kind == MC_VALUE_TEXT || k->kind == MC_VALUE_BYTES) && mc_text_is(k->text, key)) return v->list.items[i + 1];
   }
   return NULL;
 }

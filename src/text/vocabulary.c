@@ -1,6 +1,6 @@
 #include "text/text.h"
 
-/* The only place that embeds a file. The folder is the source tree's, known when the library is built. */
+/* Embeds a file, as data/benchmark_texts.c does. The folder is the source tree's, known when the library is built. */
 __asm__(
     ".pushsection .rodata\n"
     ".balign 16\n"
