@@ -39,6 +39,11 @@ extern const char *const mc_default_template[1];
 /* The clip that encodes for this learner: the fine-tuned one, or the model's own. */
 mc_clip *mc_learner_clip(const moeclip_learner *l);
 
+/* A learner without tasks, adapters or selector, but with what the selector looks at. *out is to be destroyed also when
+ * this fails. */
+moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_options *options, const char *alexnet,
+                              moeclip_learner **out, moeclip_error *err);
+
 /* --- tasks ------------------------------------------------------------------------------------------------------------ */
 
 /* A copy of names and templates (n_templates 0: the default one). */
