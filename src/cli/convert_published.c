@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "cli/convert.h"
 #include "moeclip/published.h"
@@ -102,9 +103,11 @@ static moeclip_code descriptions_write(const moeclip_learner *l, const char *pat
                                           mc_json_strings(info.classes, info.n_classes), "templates",
                                           mc_json_strings(info.templates, info.n_templates), "threshold", info.threshold));
   }
-  int failed = json_dump_file(list, path, JSON_INDENT(1));
+  char *text = json_dumps(list, JSON_INDENT(1));
   json_decref(list);
-  return failed ? mc_fail(err, MOECLIP_ERROR_IO, "%s: could not be written", path) : MOECLIP_OK;
+  moeclip_code code = text ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 4096, "the tasks' names");
+  free(text);
+  return code;
 }
 
 /* --- both directions --------------------------------------------------------------------------------------------------- */
