@@ -8,7 +8,9 @@ usage() {
 Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
-                (clang, its run-time libraries, python3-venv)
+                (clang, its run-time libraries, python3-venv), and PyTorch's CPU build into .deps/venv
+                (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
+                tests are skipped
   --force       fetch oneDNN again even where .deps/onednn is complete
 
 Nothing is downloaded when everything is there. Details go to .deps/setup.log.
@@ -189,6 +191,31 @@ if [ "$force" = yes ] || ! onednn_complete; then
   else
     fail "oneDNN's wheels are for Linux on x86-64, and this is $(uname -s) on $(uname -m); $own_library"
   fi
+fi
+
+# --- PyTorch, for tests/torch alone ------------------------------------------------------------------------------------
+
+# Only the CPU build, by its full version: PyPI's own wheel for this machine is CUDA's, which needs gigabytes more to be
+# imported at all. Whatever goes wrong here costs those tests and nothing else.
+torch_version=2.13.0+cpu
+has_torch() { [ -x "$1" ] && "$1" -W ignore -c 'import torch' >/dev/null 2>&1; }
+
+fetch_torch() {
+  say "installing PyTorch $torch_version into .deps/venv (190 MB)"
+  rm -rf "$deps/venv"
+  if python3 -m venv "$deps/venv" >>"$log" 2>&1 &&
+    timeout 900 "$deps/venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --only-binary :all: \
+      --no-cache-dir --retries 1 --timeout 30 "torch==$torch_version" >>"$log" 2>&1 &&
+    has_torch "$deps/venv/bin/python"; then
+    return
+  fi
+  rm -rf "$deps/venv"
+  say "PyTorch $torch_version could not be installed ($log says why): tests/torch will be skipped. Where pip has an index \
+with CPU builds (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS), run this again; or set MOECLIP_PYTHON to a Python that has PyTorch"
+}
+
+if [ "$with_tests" = yes ]; then
+  has_torch "${MOECLIP_PYTHON:-}" || has_torch "$deps/venv/bin/python" || has_torch "$(command -v python3)" || fetch_torch
 fi
 
 say "ready; build with: cmake --preset release && cmake --build build/release"

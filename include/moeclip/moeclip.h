@@ -10,6 +10,7 @@
 #include "moeclip/learner.h"
 #include "moeclip/model.h"
 #include "moeclip/pretrain.h"
+#include "moeclip/published.h"
 #include "moeclip/tensors.h"
 #include "moeclip/tokenizer.h"
 

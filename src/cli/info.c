@@ -103,8 +103,10 @@ static json_t *describe(const char *path, const moeclip_tensors *t, const info_o
   }
   json_t *state = mc_info_state(t);
   json_t *clip = state ? NULL : describe_clip(path, t);
+  json_t *published = state ? NULL : mc_info_published(t);
   if (state) json_object_set_new(object, "state", state);
   if (clip) json_object_set_new(object, "clip", clip);
+  if (published) json_object_set_new(object, "published", published);
   json_object_set_new(object, "metadata", describe_metadata(t));
   if (o->tensors) json_object_set_new(object, "tensor_list", describe_tensors(t));
   return object;
@@ -191,6 +193,7 @@ static void print_text(const json_t *object, const moeclip_tensors *t, const inf
   print_types(object);
   mc_info_print_state(json_object_get(object, "state"));
   print_clip(json_object_get(object, "clip"));
+  mc_info_print_published(json_object_get(object, "published"));
   print_metadata(json_object_get(object, "metadata"));
   if (o->tensors) print_tensors(t);
 }
@@ -220,7 +223,8 @@ const mc_command mc_command_info = {
     .usage = "FILE [options]",
     .about =
         "Tells the container, the number types, the metadata; of a CLIP its naming, sizes and fingerprint; of a "
-        "learner's state its tasks, experts and selector. FILE is safetensors, PyTorch's .pth or .pt, or "
+        "learner's state its tasks, experts and selector; of a released checkpoint of the method its experts, routers or "
+        "autoencoders. FILE is safetensors, PyTorch's .pth or .pt, or "
         "TorchScript. Nothing in a file is ever executed.",
     .examples =
         "  moeclip info clip.safetensors\n"

@@ -11,4 +11,10 @@ json_t *mc_info_state(const moeclip_tensors *t);
 /* state may be NULL. */
 void mc_info_print_state(const json_t *state);
 
+/* Experts, routers and autoencoders under the published names: {"experts", "bottleneck", "routers", "routers_learned"} and
+ * {"autoencoders", "features", "hidden"}, in one object; NULL when there are none. */
+json_t *mc_info_published(const moeclip_tensors *t);
+/* published may be NULL. */
+void mc_info_print_published(const json_t *published);
+
 #endif

@@ -42,6 +42,11 @@ static inline int mc_learner_router(const moeclip_learner *l, int task) { return
 /* The clip that encodes for this learner: the fine-tuned one, or the model's own. */
 mc_clip *mc_learner_clip(const moeclip_learner *l);
 
+/* A learner without tasks, adapters or selector, but with what the selector looks at. *out is to be destroyed also when
+ * this fails. */
+moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_options *options, const char *alexnet,
+                              moeclip_learner **out, moeclip_error *err);
+
 /* --- tasks ------------------------------------------------------------------------------------------------------------ */
 
 /* A copy of names and templates (n_templates 0: the default one). */

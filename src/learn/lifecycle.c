@@ -31,9 +31,8 @@ static moeclip_code hash_file(const char *path, char out[65], moeclip_error *err
   return MOECLIP_OK;
 }
 
-/* A learner without tasks, adapters or selector, but with what the selector looks at. */
-static moeclip_code frame_create(moeclip_model *model, const moeclip_learner_options *options, const char *alexnet,
-                                 moeclip_learner **out, moeclip_error *err) {
+moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_options *options, const char *alexnet,
+                              moeclip_learner **out, moeclip_error *err) {
   MC_TRY(check_options(options, err));
   moeclip_learner *l = calloc(1, sizeof *l);
   *out = l;
@@ -72,7 +71,7 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
   const mc_clip *clip = model->clip;
   mc_adapter_sizes sizes = {.n_experts = options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
                             .scale = MC_EXPERT_SCALE, .text = options->text_adapters != 0};
-  moeclip_code code = frame_create(model, options, options->alexnet, &l, err);
+  moeclip_code code = mc_learner_frame(model, options, options->alexnet, &l, err);
   if (code == MOECLIP_OK && options->mode == MOECLIP_MODE_FINETUNE) {
     code = mc_model_copy_clip(model, &l->tuned, err);
   } else if (code == MOECLIP_OK) {
@@ -97,7 +96,7 @@ static moeclip_code load(moeclip_model *model, const moeclip_tensors *file, cons
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "its selector was made with AlexNet: give the weights file that was used then");
   }
   if (!hash[0]) alexnet = NULL;
-  MC_TRY(frame_create(model, &options, alexnet, out, err));
+  MC_TRY(mc_learner_frame(model, &options, alexnet, out, err));
   if (strcmp((*out)->alexnet_hash, hash) != 0) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "its selector was made with other AlexNet weights than %s (SHA-256 %s)", alexnet,
                    hash);

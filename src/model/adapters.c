@@ -128,6 +128,51 @@ moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+void mc_adapters_keep_routers(mc_adapters *a, int n) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    for (; m->n_routers > n; m->n_routers--) {
+      mc_param_clear(&m->routers[m->n_routers - 1].gate);
+      mc_param_clear(&m->routers[m->n_routers - 1].noise);
+    }
+  }
+  if (a->n_routers > n) a->n_routers = n;
+}
+
+void mc_adapters_freeze_all(mc_adapters *a) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    mc_moe *m = block(a, i);
+    for (int e = 0; e < m->n_experts; e++) {
+      m->experts[e].frozen = true;
+      m->counts[e] = 0;
+    }
+  }
+}
+
+bool mc_adapters_full_routers(const mc_adapters *a) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    const mc_moe *m = block(a, i);
+    for (int t = 0; t < m->n_routers; t++) {
+      if (m->routers[t].gate.shape[1] != m->n_experts) return false;
+    }
+  }
+  return true;
+}
+
+static bool is_zero(const mc_param *p) {
+  for (int64_t i = 0; i < p->n; i++) {
+    if (p->value[i] != 0) return false;
+  }
+  return true;
+}
+
+bool mc_adapters_router_is_fresh(const mc_adapters *a, int task) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    if (!is_zero(&block(a, i)->routers[task].gate)) return false;
+  }
+  return true;
+}
+
 int mc_adapters_unfrozen(const mc_adapters *a) {
   int least = INT_MAX;
   for (int i = 0; i < n_blocks(a); i++) {

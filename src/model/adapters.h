@@ -53,6 +53,15 @@ int mc_adapters_unfrozen(const mc_adapters *a);
 /* n more experts with fresh weights in every block. */
 moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_error *err);
 
+/* Forgets all routers but the first n. */
+void mc_adapters_keep_routers(mc_adapters *a, int n);
+/* Freezes every expert and sets its count to 0. */
+void mc_adapters_freeze_all(mc_adapters *a);
+/* Does every router choose among all experts of its block? */
+bool mc_adapters_full_routers(const mc_adapters *a);
+/* True when router `task` is zero in every block: nothing has been learned with it. */
+bool mc_adapters_router_is_fresh(const mc_adapters *a, int task);
+
 /* Which parameters a task trains: all experts that are not frozen, and router `task`. The counts are set to 0 unless
  * keep_counts. task -1: none (gradients are released). */
 moeclip_code mc_adapters_train(mc_adapters *a, int task, bool keep_counts, moeclip_error *err);

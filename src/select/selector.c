@@ -143,34 +143,41 @@ moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const floa
 
 /* --- files --------------------------------------------------------------------------------------------------------------- */
 
-static void names_of(char name[4][64], int number) {
+/* prefix: "selector." in a state, nothing in a published file. */
+static void names_of(char name[4][64], const char *prefix, int number) {
   static const char *const parts[4] = {"encoder.0.weight", "encoder.0.bias", "decoder.0.weight", "decoder.0.bias"};
-  for (int i = 0; i < 4; i++) snprintf(name[i], 64, "selector.%d.%s", number, parts[i]);
+  for (int i = 0; i < 4; i++) snprintf(name[i], 64, "%s%d.%s", prefix, number, parts[i]);
 }
 
-moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err) {
+moeclip_code mc_selector_store_autoencoders(const mc_selector *s, const char *prefix, int copy, moeclip_tensors *out,
+                                            moeclip_error *err) {
   char name[4][64];
   for (int t = -1; t < s->n_tasks; t++) {
     const mc_autoencoder *a = mc_selector_autoencoder(s, t);
     if (!a) continue;
     const mc_param *params[4] = {&a->encoder_weight, &a->encoder_bias, &a->decoder_weight, &a->decoder_bias};
-    names_of(name, t + 1);
+    names_of(name, prefix, t + 1);
     for (int i = 0; i < 4; i++) {
-      MC_TRY(moeclip_tensors_add(out, name[i], MOECLIP_F32, params[i]->rank, params[i]->shape, params[i]->value, 1, err));
+      MC_TRY(moeclip_tensors_add(out, name[i], MOECLIP_F32, params[i]->rank, params[i]->shape, params[i]->value, copy, err));
     }
   }
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err) {
+  MC_TRY(mc_selector_store_autoencoders(s, "selector.", 1, out, err));
   int64_t n = s->n_tasks, shape[2] = {s->n_kept, s->dim};
   if (n > 0) MC_TRY(moeclip_tensors_add(out, "selector.thresholds", MOECLIP_F64, 1, &n, s->thresholds, 1, err));
   if (s->n_kept > 0) MC_TRY(moeclip_tensors_add(out, "selector.reference", MOECLIP_U8, 2, shape, s->kept, 1, err));
   return MOECLIP_OK;
 }
 
-static moeclip_code load_autoencoder(mc_selector *s, const moeclip_tensors *in, int task, double threshold,
-                                     moeclip_error *err) {
+moeclip_code mc_selector_load_autoencoder(mc_selector *s, const moeclip_tensors *in, const char *prefix, int task,
+                                          double threshold, moeclip_error *err) {
   char name[4][64];
   mc_autoencoder a = {.dim = s->dim, .hidden = s->hidden};
   int64_t encoder[2] = {s->hidden, s->dim}, decoder[2] = {s->dim, s->hidden};
-  names_of(name, task + 1);
+  names_of(name, prefix, task + 1);
   moeclip_code code = mc_param_read(&a.encoder_weight, in, name[0], 2, encoder, true, err);
   if (code == MOECLIP_OK) code = mc_param_read(&a.encoder_bias, in, name[1], 1, encoder, true, err);
   if (code == MOECLIP_OK) code = mc_param_read(&a.decoder_weight, in, name[2], 2, decoder, true, err);
@@ -188,11 +195,13 @@ static moeclip_code load(mc_selector *s, const moeclip_tensors *in, int n_tasks,
   if (n_tasks > 0 && (!thresholds || thresholds->dtype != MOECLIP_F64 || thresholds->n_bytes != (size_t)n_tasks * 8)) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "selector.thresholds is missing or not for %d tasks", n_tasks);
   }
-  if (moeclip_tensors_find(in, "selector.0.encoder.0.weight")) MC_TRY(load_autoencoder(s, in, -1, 0, err));
+  if (moeclip_tensors_find(in, "selector.0.encoder.0.weight")) {
+    MC_TRY(mc_selector_load_autoencoder(s, in, "selector.", -1, 0, err));
+  }
   for (int t = 0; t < n_tasks; t++) {
     double threshold;
     memcpy(&threshold, (const uint8_t *)thresholds->data + (size_t)t * 8, 8);
-    MC_TRY(load_autoencoder(s, in, t, threshold, err));
+    MC_TRY(mc_selector_load_autoencoder(s, in, "selector.", t, threshold, err));
   }
   if (!kept) return MOECLIP_OK;
   if (kept->dtype != MOECLIP_U8 || kept->rank != 2 || kept->shape[1] != s->dim) {

@@ -94,6 +94,12 @@ moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const floa
 /* Autoencoders under "selector.{i}.encoder.0.weight" ... as published (i = 0: reference, i = t + 1: task t), thresholds as
  * "selector.thresholds" [tasks] float64, kept reference features as "selector.reference". */
 moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err);
+/* The autoencoders alone, under prefix + "{i}.encoder.0.weight" ... copy 0: the selector must outlive `out`. */
+moeclip_code mc_selector_store_autoencoders(const mc_selector *s, const char *prefix, int copy, moeclip_tensors *out,
+                                            moeclip_error *err);
+/* Reads one of those and adds it as that of `task`, as mc_selector_add does. */
+moeclip_code mc_selector_load_autoencoder(mc_selector *s, const moeclip_tensors *in, const char *prefix, int task,
+                                          double threshold, moeclip_error *err);
 /* dim and hidden are those the collection must agree with. */
 moeclip_code mc_selector_load(const moeclip_tensors *in, int64_t dim, int64_t hidden, int n_tasks, mc_selector **out,
                               moeclip_error *err);
