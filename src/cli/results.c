@@ -80,7 +80,7 @@ static moeclip_code check_run(const json_t *old, const json_t *run, const char *
     char *was = json_dumps(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
     char *is = json_dumps(value, JSON_ENCODE_ANY);
     mc_fail(err, MOECLIP_ERROR_MISMATCH,
-            "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder with --results",
+            "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder for the results",
             path, key, was ? was : "nothing", is ? is : "nothing");
     free(was);
     free(is);

@@ -69,12 +69,14 @@ static json_t *describe_run(const mc_session *s) {
   char seed[32];
   moeclip_learner_get_options(s->learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
+  json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
                    moeclip_model_fingerprint(s->model), "seed", seed, "mode",
                    o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
                    "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters, "shared_router",
                    o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  if (run && s->describe) json_object_set(run, "settings", s->describe);
+  return run;
 }
 
 static json_t *describe_training(const mc_session *s, const mc_domain *d) {
@@ -395,6 +397,7 @@ void mc_session_clear(mc_session *s) {
     moeclip_dataset_destroy(s->domains[i].dataset);
     mc_prompts_clear(&s->domains[i].prompts);
   }
+  json_decref(s->describe);
   moeclip_learner_destroy(s->learner);
   moeclip_model_destroy(s->model);
   free(s->domains);

@@ -28,6 +28,7 @@ struct mc_session {
   moeclip_code (*open_domain)(mc_session *s, size_t i, mc_domain *out, moeclip_error *err);
   moeclip_code (*open_reference)(mc_session *s, moeclip_dataset **out, moeclip_error *err);
   void *context;
+  json_t *describe;             /* added to what the results say of the run (taken over); another one's results are refused. May be NULL */
   /* Its own. */
   moeclip_model *model;
   moeclip_learner *learner;
