@@ -1,10 +1,10 @@
 /*
  * The published system's released checkpoints, and a learner: each becomes the other.
  *
- * A release is a folder with two files a data set. X.pth is the whole model after data set X was learned: CLIP's weights
- * and in every block of both towers adaptmlp_list.{e} and, for each task of the sequence, router_list.{t} and
- * w_noise_list.{t}. X_autochooser.pth is the list of autoencoders: number 0 of the reference set, number t + 1 of task t.
- * Neither says what the tasks are called, which classes and prompts they have, or the selector's threshold.
+ * A release is a folder with two files a data set. X.pth is the whole model after data set X was learned: CLIP's
+ * weights and in every block of both towers adaptmlp_list.{e} and, for each task of the sequence, router_list.{t} and
+ * w_noise_list.{t}. X_autochooser.pth is the list of autoencoders: number 0 of the reference set, number t + 1 of task
+ * t. Neither says what the tasks are called, which classes and prompts they have, or the selector's threshold.
  */
 #ifndef MOECLIP_PUBLISHED_H
 #define MOECLIP_PUBLISHED_H
@@ -26,8 +26,8 @@ typedef struct moeclip_published_task {
 
 typedef struct moeclip_published_options {
   const char *autochooser;    /* X_autochooser.pth; needed */
-  const char *alexnet;        /* torchvision's AlexNet weights, which the published autoencoders look at. NULL: the image
-                                 tower's tokens, for autoencoders that moeclip made */
+  const char *alexnet;        /* torchvision's AlexNet weights, which the published autoencoders look at. NULL: the
+                                 image tower's tokens, for autoencoders that moeclip made */
   int selector_layer;         /* without AlexNet: the block whose tokens they look at; -1: chosen by depth */
   const moeclip_published_task *tasks; /* what was learned, in the order of learning */
   size_t n_tasks;             /* 1 to the number of routers in the file */
@@ -50,16 +50,16 @@ MOECLIP_API moeclip_code moeclip_learner_from_published(moeclip_model *model, co
 
 /*
  * The other way: `path` gets the model, `autochooser` (NULL: not wanted) the autoencoders, both as PyTorch zip files for
- * torch.load(weights_only=True), with the published names, those of tensors that nothing uses among them. There are as many
- * routers as tasks. Names, classes, prompts and thresholds of the tasks have no place in the files.
+ * torch.load(weights_only=True), with the published names, those of tensors that nothing uses among them. There are as
+ * many routers as tasks. Names, classes, prompts and thresholds of the tasks have no place in the files.
  *
- * MOECLIP_ERROR_UNSUPPORTED for what the published system cannot express: fine-tuning, adapters in the image tower alone,
- * another activation than quick GELU, another number of chosen experts than 2, routers of different widths (a narrow one
- * would have to be padded, and there is no padding that keeps an expert from being chosen), and, for the autochooser, a
- * learner without a reference set.
+ * MOECLIP_ERROR_UNSUPPORTED for what the published system cannot express: fine-tuning, adapters in the image tower
+ * alone, another activation than quick GELU, another number of chosen experts than 2, routers of different widths (a
+ * narrow one would have to be padded, and there is no padding that keeps an expert from being chosen), and, for the
+ * autochooser, a learner without a reference set.
  */
-MOECLIP_API moeclip_code moeclip_learner_to_published(moeclip_learner *learner, const char *path, const char *autochooser,
-                                                      moeclip_error *err);
+MOECLIP_API moeclip_code moeclip_learner_to_published(moeclip_learner *learner, const char *path,
+                                                      const char *autochooser, moeclip_error *err);
 
 /* What a file of published names holds. All 0 when it holds nothing of the kind. */
 typedef struct moeclip_published_info {

@@ -37,21 +37,24 @@ static const mc_option options[] = {
      "quick-gelu|gelu", "as IN says, or the config.json beside a CLIP that is renamed"},
     {MC_OPT_FLAG, "json", NULL, "print the report as JSON", AT(json), 1, 0, 0, 0},
     {MC_OPT_HEADING, "A published checkpoint of this method into a state, or a state into one", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_TEXT, "model", "FILE", "the CLIP that the experts stand on (a published checkpoint holds its own, and may be given here)",
+    {MC_OPT_TEXT, "model", "FILE",
+     "the CLIP that the experts stand on (a published checkpoint holds its own, and may be given here)",
      AT(published.model), 0, 0, 0, 0},
     {MC_OPT_TEXT, "tasks", "FILE",
-     "JSON: what was learned, in that order: [{\"name\": ..., \"classes\": [...], \"templates\": [...], \"threshold\": x}]; the "
-     "last two may be left out. Read for a published checkpoint, which does not say; written from a state", AT(published.tasks), 0,
-     0, 0, 0},
+     "JSON: what was learned, in that order: [{\"name\": ..., \"classes\": [...], \"templates\": [...], \"threshold\": "
+     "x}]; the last two may be left out. Read for a published checkpoint, which does not say; written from a state",
+     AT(published.tasks), 0, 0, 0, 0},
     {MC_OPT_TEXT, "autochooser", "FILE",
      "the selector's autoencoders, X_autochooser.pth: read, or written from a state that has a reference set",
      AT(published.autochooser), 0, 0, 0, 0},
-    {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, which published autoencoders look at", AT(published.alexnet), 0,
-     0, 0, "autoencoders that look at the image tower's tokens, as moeclip's own"},
-    {MC_OPT_INT, "selector-layer", "N", "without --alexnet: the block whose tokens they look at, from 0; -1: chosen by depth",
+    {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, which published autoencoders look at",
+     AT(published.alexnet), 0, 0, 0, "autoencoders that look at the image tower's tokens, as moeclip's own"},
+    {MC_OPT_INT, "selector-layer", "N",
+     "without --alexnet: the block whose tokens they look at, from 0; -1: chosen by depth",
      AT(published.selector_layer), -1, 1000, 0, 0},
     {MC_OPT_REAL, "threshold", "X",
-     "the selector's, for tasks whose description has none; 0.0655 was published for full-shot, 0.06 for few-shot training",
+     "the selector's, for tasks whose description has none; 0.0655 was published for full-shot, 0.06 for few-shot "
+     "training",
      AT(published.threshold), 1e-6, 1, 0, 0},
 };
 
@@ -93,7 +96,8 @@ static int check_options(const mc_args *args, const convert_options *o) {
   static const char *const published[] = {"tasks", "autochooser", "alexnet", "selector-layer", "threshold"};
   for (size_t i = 0; o->published.model && i < sizeof plain / sizeof *plain; i++) {
     if (mc_args_given(args, plain[i])) {
-      return mc_usage_error(args->command, "--%s does not go with --model: states and published checkpoints keep their numbers",
+      return mc_usage_error(args->command,
+                            "--%s does not go with --model: states and published checkpoints keep their numbers",
                             plain[i]);
     }
   }

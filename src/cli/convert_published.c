@@ -9,7 +9,7 @@
 #include "cli/convert.h"
 #include "moeclip/published.h"
 
-/* --- the tasks' descriptions ------------------------------------------------------------------------------------------ */
+/* --- the tasks' descriptions ------------------------------------------------------------------------------------- */
 
 typedef struct descriptions {
   json_t *json; /* the texts are its */
@@ -27,12 +27,13 @@ static void descriptions_clear(descriptions *d) {
   *d = (descriptions){0};
 }
 
-static moeclip_code texts_of(const json_t *array, const char *path, size_t task, const char *key, const char *const **out,
-                             size_t *n, moeclip_error *err) {
+static moeclip_code texts_of(const json_t *array, const char *path, size_t task, const char *key,
+                             const char *const **out, size_t *n, moeclip_error *err) {
   *n = json_array_size(array);
   const char **texts = *n > 0 ? mc_alloc(*n, sizeof *texts) : NULL;
   if (*n == 0) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: task %zu: \"%s\" must be a list of at least one text", path, task, key);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: task %zu: \"%s\" must be a list of at least one text", path, task,
+                   key);
   }
   if (!texts) return mc_fail_memory(err, *n * sizeof *texts, "names");
   *out = texts;
@@ -45,19 +46,23 @@ static moeclip_code texts_of(const json_t *array, const char *path, size_t task,
   return MOECLIP_OK;
 }
 
-static moeclip_code read_task(const json_t *object, const char *path, size_t i, moeclip_published_task *t, moeclip_error *err) {
+static moeclip_code read_task(const json_t *object, const char *path, size_t i, moeclip_published_task *t,
+                              moeclip_error *err) {
   static const char *const keys[] = {"name", "classes", "templates", "threshold"};
   const char *key;
   json_t *value;
   if (!json_is_object(object)) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: entry %zu is not an object {\"name\": ..., \"classes\": [...]}", path, i);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: entry %zu is not an object {\"name\": ..., \"classes\": [...]}",
+                   path, i);
   }
   json_object_foreach((json_t *)(uintptr_t)object, key, value) {
     size_t k = 0;
     while (k < sizeof keys / sizeof *keys && strcmp(key, keys[k]) != 0) k++;
     if (k == sizeof keys / sizeof *keys) {
-      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: task %zu: \"%.60s\" is none of \"name\", \"classes\", \"templates\" and "
-                     "\"threshold\"", path, i, key);
+      return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                     "%s: task %zu: \"%.60s\" is none of \"name\", \"classes\", \"templates\" and "
+                     "\"threshold\"",
+                     path, i, key);
     }
   }
   const json_t *templates = json_object_get(object, "templates"), *threshold = json_object_get(object, "threshold");
@@ -66,7 +71,8 @@ static moeclip_code read_task(const json_t *object, const char *path, size_t i, 
   MC_TRY(texts_of(json_object_get(object, "classes"), path, i, "classes", &t->classes, &t->n_classes, err));
   if (templates) MC_TRY(texts_of(templates, path, i, "templates", &t->templates, &t->n_templates, err));
   if (threshold && !(json_number_value(threshold) > 0)) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: task %zu (%s): \"threshold\" must be a number above 0", path, i, t->name);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: task %zu (%s): \"threshold\" must be a number above 0", path, i,
+                   t->name);
   }
   t->threshold = json_number_value(threshold);
   return MOECLIP_OK;
@@ -79,9 +85,11 @@ static moeclip_code descriptions_read(const char *path, descriptions *d, moeclip
   if (!d->json) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
   size_t n = json_array_size(d->json);
   if (n == 0) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: must be a list of tasks in the order of learning: [{\"name\": ..., \"classes\": [...], \"templates\": "
-                   "[...]}]", path);
+    return mc_fail(
+        err, MOECLIP_ERROR_FORMAT,
+        "%s: must be a list of tasks in the order of learning: [{\"name\": ..., \"classes\": [...], \"templates\": "
+        "[...]}]",
+        path);
   }
   d->tasks = calloc(n, sizeof *d->tasks);
   if (!d->tasks) return mc_fail_memory(err, n * sizeof *d->tasks, "tasks");
@@ -99,18 +107,20 @@ static moeclip_code descriptions_write(const moeclip_learner *l, const char *pat
       json_decref(list);
       return code;
     }
-    json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:f}", "name", info.name, "classes",
-                                          mc_json_strings(info.classes, info.n_classes), "templates",
-                                          mc_json_strings(info.templates, info.n_templates), "threshold", info.threshold));
+    json_array_append_new(
+        list,
+        json_pack("{s:s, s:o, s:o, s:f}", "name", info.name, "classes", mc_json_strings(info.classes, info.n_classes),
+                  "templates", mc_json_strings(info.templates, info.n_templates), "threshold", info.threshold));
   }
   char *text = json_dumps(list, JSON_INDENT(1));
   json_decref(list);
-  moeclip_code code = text ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 4096, "the tasks' names");
+  moeclip_code code =
+      text ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 4096, "the tasks' names");
   free(text);
   return code;
 }
 
-/* --- both directions --------------------------------------------------------------------------------------------------- */
+/* --- both directions --------------------------------------------------------------------------------------------- */
 
 static bool ends_in(const char *path, const char *ending) {
   size_t n = strlen(path), m = strlen(ending);
@@ -153,14 +163,16 @@ static moeclip_code to_published(moeclip_model *model, const mc_published_choice
   return c->tasks ? descriptions_write(*l, c->tasks, err) : MOECLIP_OK;
 }
 
-static int print_report(const mc_published_choice *c, bool from_state, const char *out, const moeclip_learner *l, bool json) {
+static int print_report(const mc_published_choice *c, bool from_state, const char *out, const moeclip_learner *l,
+                        bool json) {
   moeclip_learner_options o;
   moeclip_learner_get_options(l, &o);
   int n = moeclip_learner_tasks(l);
   const char *chooser = from_state ? c->autochooser : NULL, *tasks = from_state ? c->tasks : NULL;
   if (json) {
-    json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:s?, s:s?}", "out", out, "kind", from_state ? "published" : "state", "tasks",
-                               n, "experts", o.n_experts, "autochooser", chooser, "descriptions", tasks);
+    json_t *object =
+        json_pack("{s:s, s:s, s:i, s:i, s:s?, s:s?}", "out", out, "kind", from_state ? "published" : "state", "tasks",
+                  n, "experts", o.n_experts, "autochooser", chooser, "descriptions", tasks);
     return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   printf("%s: %s of %d task%s\n", out, from_state ? "a published checkpoint" : "a state", n, n == 1 ? "" : "s");
@@ -170,18 +182,22 @@ static int print_report(const mc_published_choice *c, bool from_state, const cha
 }
 
 /* What the command line lacks or has too much of, once it is known which way it goes. */
-static int check_usage(const mc_args *args, const mc_published_choice *c, bool from_state, const char *in, const char *out) {
+static int check_usage(const mc_args *args, const mc_published_choice *c, bool from_state, const char *in,
+                       const char *out) {
   if (from_state) {
     if (mc_args_given(args, "threshold") || mc_args_given(args, "selector-layer")) {
-      return mc_usage_error(args->command, "%s is a state, which says itself what --threshold and --selector-layer would", in);
+      return mc_usage_error(args->command,
+                            "%s is a state, which says itself what --threshold and --selector-layer would", in);
     }
     if (!ends_in(out, ".pth") && !ends_in(out, ".pt")) {
-      return mc_usage_error(args->command, "%s is a state: with --model, OUT is a published checkpoint and must end in .pth or .pt", in);
+      return mc_usage_error(
+          args->command, "%s is a state: with --model, OUT is a published checkpoint and must end in .pth or .pt", in);
     }
     return MC_EXIT_OK;
   }
   if (!c->tasks || !c->autochooser) {
-    return mc_usage_error(args->command, "%s is not a state: to make one of it, give --tasks FILE and --autochooser FILE too", in);
+    return mc_usage_error(args->command,
+                          "%s is not a state: to make one of it, give --tasks FILE and --autochooser FILE too", in);
   }
   if (!ends_in(out, ".safetensors")) {
     return mc_usage_error(args->command, "OUT becomes a state, and must end in .safetensors: %s", out);

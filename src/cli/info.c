@@ -223,8 +223,8 @@ const mc_command mc_command_info = {
     .usage = "FILE [options]",
     .about =
         "Tells the container, the number types, the metadata; of a CLIP its naming, sizes and fingerprint; of a "
-        "learner's state its tasks, experts and selector; of a released checkpoint of the method its experts, routers or "
-        "autoencoders. FILE is safetensors, PyTorch's .pth or .pt, or "
+        "learner's state its tasks, experts and selector; of a released checkpoint of the method its experts, routers "
+        "or autoencoders. FILE is safetensors, PyTorch's .pth or .pt, or "
         "TorchScript. Nothing in a file is ever executed.",
     .examples =
         "  moeclip info clip.safetensors\n"

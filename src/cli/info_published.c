@@ -36,13 +36,17 @@ void mc_info_print_published(const json_t *p) {
   long long experts = number(p, "experts"), routers = number(p, "routers"), learned = number(p, "routers_learned");
   long long autoencoders = number(p, "autoencoders"), features = number(p, "features");
   if (experts > 0) {
-    printf("experts in published names: %lld expert%s a block, bottleneck %lld; %lld router%s, of which %lld %s\n", experts,
-           plural(experts), number(p, "bottleneck"), routers, plural(routers), learned, learned == 1 ? "has learned" : "have learned");
+    printf("experts in published names: %lld expert%s a block, bottleneck %lld; %lld router%s, of which %lld %s\n",
+           experts, plural(experts), number(p, "bottleneck"), routers, plural(routers), learned,
+           learned == 1 ? "has learned" : "have learned");
   }
   if (autoencoders > 0) {
-    printf("autochooser in published names: %lld autoencoder%s (number 0 of the reference set, then one a task) of %lld features%s, "
-           "%lld hidden units\n", autoencoders, plural(autoencoders), features,
-           features == ALEXNET_FEATURES ? " (AlexNet's)" : "", number(p, "hidden"));
+    printf(
+        "autochooser in published names: %lld autoencoder%s (number 0 of the reference set, then one a task) of %lld "
+        "features%s, "
+        "%lld hidden units\n",
+        autoencoders, plural(autoencoders), features, features == ALEXNET_FEATURES ? " (AlexNet's)" : "",
+        number(p, "hidden"));
   }
   if (p) printf("`moeclip convert --help` tells how to make a state of such files\n");
 }

@@ -16,7 +16,7 @@ void moeclip_published_options_defaults(moeclip_published_options *o) {
   *o = (moeclip_published_options){.selector_layer = -1, .threshold = 0.0655};
 }
 
-/* --- looking at a file --------------------------------------------------------------------------------------------------- */
+/* --- looking at a file ------------------------------------------------------------------------------------------- */
 
 static const moeclip_tensor *find(const moeclip_tensors *t, const char *before, int i, const char *after) {
   char name[128];
@@ -52,10 +52,11 @@ void moeclip_published_look(const moeclip_tensors *file, moeclip_published_info 
   }
 }
 
-/* --- from files ---------------------------------------------------------------------------------------------------------- */
+/* --- from files -------------------------------------------------------------------------------------------------- */
 
 static moeclip_code check_tasks(const moeclip_published_options *o, moeclip_error *err) {
-  if (!o->autochooser) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the file of autoencoders (X_autochooser.pth) is needed too");
+  if (!o->autochooser)
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the file of autoencoders (X_autochooser.pth) is needed too");
   if (!o->tasks || o->n_tasks < 1 || o->n_tasks > MOST) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu tasks are described: the files hold at least one", o->n_tasks);
   }
@@ -66,12 +67,14 @@ static moeclip_code check_tasks(const moeclip_published_options *o, moeclip_erro
       return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %zu has no name or no classes", i);
     }
     if (!(threshold > 0) || !isfinite(threshold)) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %zu (%s): the threshold %g must be above 0", i, t->name, threshold);
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %zu (%s): the threshold %g must be above 0", i, t->name,
+                     threshold);
     }
     for (size_t k = 0; k < t->n_templates; k++) {
       if (!t->templates[k] || !strstr(t->templates[k], "{}")) {
-        return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %zu (%s): the prompt template \"%s\" has no {} for the class name", i,
-                       t->name, t->templates[k] ? t->templates[k] : "");
+        return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                       "task %zu (%s): the prompt template \"%s\" has no {} for the class name", i, t->name,
+                       t->templates[k] ? t->templates[k] : "");
       }
     }
     for (size_t k = 0; k < i; k++) {
@@ -88,8 +91,8 @@ typedef struct comparing {
   const char *model;
 } comparing;
 
-/* float16's rounding moves a number by half a unit of its last place at most, which is 2^-11 of it, or 2^-25 near 0. The small
- * rest allows for a second rounding. */
+/* float16's rounding moves a number by half a unit of its last place at most, which is 2^-11 of it, or 2^-25 near 0.
+ * The small rest allows for a second rounding. */
 static bool near(float a, float b) {
   float difference = fabsf(a - b), larger = fmaxf(fabsf(a), fabsf(b));
   return a == b || difference <= larger * 0x1.02p-11f + 0x1p-25f;
@@ -103,8 +106,10 @@ static moeclip_code compare_param(void *context, const char *name, mc_param *p, 
   while (code == MOECLIP_OK && i < p->n && near(p->value[i], read.value[i])) i++;
   if (code == MOECLIP_OK && i < p->n) {
     code = mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                   "%s is not that of %s (its value %lld is %.9g, not %.9g): the experts were trained on another CLIP; give that, or "
-                   "this file itself as the model", name, c->model, (long long)i, (double)read.value[i], (double)p->value[i]);
+                   "%s is not that of %s (its value %lld is %.9g, not %.9g): the experts were trained on another CLIP; "
+                   "give that, or "
+                   "this file itself as the model",
+                   name, c->model, (long long)i, (double)read.value[i], (double)p->value[i]);
   } else if (code == MOECLIP_ERROR_FORMAT) { /* missing, or of another shape */
     mc_fail_prefix(err, "not the CLIP that the model is");
     code = err->code = MOECLIP_ERROR_MISMATCH;
@@ -114,19 +119,23 @@ static moeclip_code compare_param(void *context, const char *name, mc_param *p, 
 }
 
 static moeclip_code check_adapters(const mc_adapters *a, const mc_clip *clip, size_t n_tasks, moeclip_error *err) {
-  bool text_fits = a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);
+  bool text_fits =
+      a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);
   if (a->visual_layers != clip->visual.n_layers || a->visual[0].width != clip->visual.width || !text_fits) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "its experts stand in %d and %d blocks; the model has %d and %d, of widths %d and %d",
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "its experts stand in %d and %d blocks; the model has %d and %d, of widths %d and %d",
                    a->visual_layers, a->text_layers, clip->visual.n_layers, clip->text.n_layers, clip->visual.width,
                    clip->text.width);
   }
   if ((size_t)a->n_routers < n_tasks) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "it has the routers of %d tasks, and %zu tasks are described", a->n_routers, n_tasks);
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "it has the routers of %d tasks, and %zu tasks are described",
+                   a->n_routers, n_tasks);
   }
   for (int t = 0; t < (int)n_tasks; t++) {
     if (mc_adapters_router_is_fresh(a, t)) {
       return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                     "router_list.%d is zero everywhere: task %d was not learned yet in this file; describe the tasks before it alone",
+                     "router_list.%d is zero everywhere: task %d was not learned yet in this file; describe the tasks "
+                     "before it alone",
                      t, t);
     }
   }
@@ -134,11 +143,12 @@ static moeclip_code check_adapters(const mc_adapters *a, const mc_clip *clip, si
 }
 
 /* Sizes of the autoencoders, from the first. */
-static moeclip_code chooser_sizes(const moeclip_tensors *file, const moeclip_published_options *o, moeclip_published_info *info,
-                                  moeclip_error *err) {
+static moeclip_code chooser_sizes(const moeclip_tensors *file, const moeclip_published_options *o,
+                                  moeclip_published_info *info, moeclip_error *err) {
   moeclip_published_look(file, info);
   if (info->n_autoencoders == 0 || info->hidden < 1 || info->hidden > MOST || info->features < 1) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "there are no autoencoders: 0.encoder.0.weight is missing or not a matrix");
+    return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "there are no autoencoders: 0.encoder.0.weight is missing or not a matrix");
   }
   if ((size_t)info->n_autoencoders < o->n_tasks + 1) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "it has %d autoencoders; the reference set and %zu tasks need %zu",
@@ -154,8 +164,9 @@ static moeclip_code check_features(const moeclip_learner *l, const moeclip_publi
                    "its autoencoders look at the %lld features of AlexNet: give AlexNet's weights (torchvision's) too",
                    (long long)info->features);
   }
-  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "its autoencoders look at %lld features; %s gives %lld", (long long)info->features,
-                 l->extractor.alexnet ? "AlexNet" : "the model's image tower", (long long)l->extractor.dim);
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "its autoencoders look at %lld features; %s gives %lld",
+                 (long long)info->features, l->extractor.alexnet ? "AlexNet" : "the model's image tower",
+                 (long long)l->extractor.dim);
 }
 
 static moeclip_code load_selector(moeclip_learner *l, const moeclip_tensors *file, const moeclip_published_options *o,
@@ -173,14 +184,16 @@ static moeclip_code add_tasks(moeclip_learner *l, const moeclip_published_option
   for (size_t i = 0; i < o->n_tasks; i++) {
     const moeclip_published_task *t = &o->tasks[i];
     mc_task task;
-    MC_TRY(mc_task_init(&task, t->name, t->classes, t->n_classes, t->templates, t->templates ? t->n_templates : 0, err));
+    MC_TRY(
+        mc_task_init(&task, t->name, t->classes, t->n_classes, t->templates, t->templates ? t->n_templates : 0, err));
     MC_TRY(mc_learner_add_task(l, &task, err));
   }
   return MOECLIP_OK;
 }
 
 /* Routers and experts, held against the model. */
-static moeclip_code load_adapters(moeclip_model *model, const char *path, size_t n_tasks, mc_adapters **out, moeclip_error *err) {
+static moeclip_code load_adapters(moeclip_model *model, const char *path, size_t n_tasks, mc_adapters **out,
+                                  moeclip_error *err) {
   moeclip_tensors *file = NULL;
   mc_adapter_sizes sizes = {.top_k = TOP_K, .scale = MC_EXPERT_SCALE};
   MC_TRY(moeclip_tensors_open(path, &file, err));
@@ -240,7 +253,7 @@ moeclip_code moeclip_learner_from_published(moeclip_model *model, const char *pa
   return MOECLIP_OK;
 }
 
-/* --- to files ------------------------------------------------------------------------------------------------------------ */
+/* --- to files ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, moeclip_error *err) {
   const char *why = NULL;
@@ -255,11 +268,15 @@ static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, mo
   } else if (l->options.top_k != TOP_K && (l->options.top_k < TOP_K || l->adapters->sizes.n_experts > TOP_K)) {
     why = "the published system has two experts chosen, and this learner another number";
   } else if (!mc_adapters_full_routers(l->adapters)) {
-    why = "experts were added after its first tasks, whose routers do not know them; a published router chooses among all experts";
+    why =
+        "experts were added after its first tasks, whose routers do not know them; a published router chooses among "
+        "all experts";
   } else if (chooser && !mc_selector_has_reference(l->selector)) {
-    why = "its selector has no reference set, which is number 0 of the published autoencoders; leave the autochooser out";
+    why =
+        "its selector has no reference set, which is number 0 of the published autoencoders; leave the autochooser out";
   }
-  return why ? mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "this learner cannot become a published checkpoint: %s", why) : MOECLIP_OK;
+  return why ? mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "this learner cannot become a published checkpoint: %s", why)
+             : MOECLIP_OK;
 }
 
 /* The learner outlives the collection, so nothing is copied. */
@@ -267,7 +284,8 @@ static moeclip_code put_param(void *context, const char *name, mc_param *p, moec
   return moeclip_tensors_add(context, name, MOECLIP_F32, p->rank, p->shape, p->value, 0, err);
 }
 
-/* Every published block has one more adapter, a third norm and two buffers; nothing reads them, but PyTorch misses them. */
+/* Every published block has one more adapter, a third norm and two buffers; nothing reads them, but PyTorch misses
+ * them. */
 static moeclip_code put_unused(const mc_moe *m, int64_t bottleneck, const char *tower, int i, moeclip_tensors *out,
                                moeclip_error *err) {
   const int64_t d = m->width, one = 1;
@@ -282,10 +300,14 @@ static moeclip_code put_unused(const mc_moe *m, int64_t bottleneck, const char *
     int64_t shape[2];
     const float *data;
   } unused[] = {
-      {"adaptmlp.down_proj.weight", 2, {bottleneck, d}, zeros}, {"adaptmlp.down_proj.bias", 1, {bottleneck}, zeros},
-      {"adaptmlp.up_proj.weight", 2, {d, bottleneck}, zeros},   {"adaptmlp.up_proj.bias", 1, {d}, zeros},
-      {"ln_3.weight", 1, {d}, ones},                            {"ln_3.bias", 1, {d}, zeros},
-      {"mean", 1, {one}, zeros},                                {"std", 1, {one}, ones},
+      {"adaptmlp.down_proj.weight", 2, {bottleneck, d}, zeros},
+      {"adaptmlp.down_proj.bias", 1, {bottleneck}, zeros},
+      {"adaptmlp.up_proj.weight", 2, {d, bottleneck}, zeros},
+      {"adaptmlp.up_proj.bias", 1, {d}, zeros},
+      {"ln_3.weight", 1, {d}, ones},
+      {"ln_3.bias", 1, {d}, zeros},
+      {"mean", 1, {one}, zeros},
+      {"std", 1, {one}, ones},
   };
   for (size_t k = 0; code == MOECLIP_OK && k < sizeof unused / sizeof *unused; k++) {
     snprintf(name, sizeof name, "%stransformer.resblocks.%d.%s", tower, i, unused[k].name);
@@ -300,12 +322,14 @@ static moeclip_code put_model(moeclip_learner *l, moeclip_tensors *out, moeclip_
   mc_adapters *a = l->adapters;
   MC_TRY(mc_clip_each(l->model->clip, put_param, out, err));
   MC_TRY(mc_adapters_each(a, put_param, out, err));
-  for (int i = 0; i < a->visual_layers; i++) MC_TRY(put_unused(&a->visual[i], a->sizes.bottleneck, "visual.", i, out, err));
+  for (int i = 0; i < a->visual_layers; i++)
+    MC_TRY(put_unused(&a->visual[i], a->sizes.bottleneck, "visual.", i, out, err));
   for (int i = 0; i < a->text_layers; i++) MC_TRY(put_unused(&a->text[i], a->sizes.bottleneck, "", i, out, err));
   return MOECLIP_OK;
 }
 
-moeclip_code moeclip_learner_to_published(moeclip_learner *l, const char *path, const char *autochooser, moeclip_error *err) {
+moeclip_code moeclip_learner_to_published(moeclip_learner *l, const char *path, const char *autochooser,
+                                          moeclip_error *err) {
   moeclip_tensors *model = NULL, *chooser = NULL;
   MC_TRY(check_expressible(l, autochooser != NULL, err));
   if (autochooser && strcmp(path, autochooser) == 0) {

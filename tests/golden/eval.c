@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "golden.h"
+#include "eval.h"
 #include "model/encode.h"
 
 typedef struct block_outputs {
@@ -29,8 +29,8 @@ static void compare_block(void *context, int layer, const float *x, int64_t n, i
   free(expected);
 }
 
-static moeclip_code one_task(golden *g, mc_compute *cp, mc_clip *clip, mc_adapters *adapters, int task, int top_k,
-                             const moeclip_tensors *file, moeclip_error *err) {
+moeclip_code golden_eval_task(golden *g, mc_compute *cp, mc_clip *clip, mc_adapters *adapters, int task, int top_k,
+                              const moeclip_tensors *file, moeclip_error *err) {
   char prefix[32], name[96];
   size_t n_image_values, n_text_values;
   mc_arena arena = {0};
@@ -108,7 +108,7 @@ void golden_eval(golden *g) {
   for (int task = -1; code == MOECLIP_OK && task < adapters->n_routers; task++) {
     char name[64];
     snprintf(name, sizeof name, "task%d.image_features", task);
-    if (moeclip_tensors_find(file, name)) code = one_task(g, cp, clip, adapters, task, top_k, file, &err);
+    if (moeclip_tensors_find(file, name)) code = golden_eval_task(g, cp, clip, adapters, task, top_k, file, &err);
   }
   if (code != MOECLIP_OK) golden_failed(g, "mtil_eval", &err);
   mc_compute_destroy(cp);

@@ -43,6 +43,7 @@ void golden_split(golden *g);
 void golden_alexnet(golden *g);
 void golden_autoencoder(golden *g);
 void golden_eval(golden *g);         /* mtil_eval: blocks, features, logits */
+void golden_published(golden *g);    /* mtil_checkpoint.pth as a learner */
 void golden_train(golden *g);        /* mtil_train_*, cil_train */
 
 #endif

@@ -96,6 +96,7 @@ int main(int argc, char **argv) {
   golden_alexnet(&g);
   golden_autoencoder(&g);
   golden_eval(&g);
+  golden_published(&g);
   golden_train(&g);
   json_decref(json);
   printf("%d passed, %d failed\n", g.n_passed, g.n_failed);

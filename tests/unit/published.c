@@ -1,6 +1,6 @@
 /*
- * Published checkpoints: a learner goes into such files and comes back with the same answers to the bit; files that do not
- * fit together, or are no such files, are refused with a sentence that says which and why.
+ * Published checkpoints: a learner goes into such files and comes back with the same answers to the bit; files that do
+ * not fit together, or are no such files, are refused with a sentence that says which and why.
  */
 #include "moeclip/published.h"
 
@@ -27,7 +27,7 @@ static const char *in_folder(const char *name) {
   return path;
 }
 
-/* --- fixtures ------------------------------------------------------------------------------------------------------------ */
+/* --- fixtures ---------------------------------------------------------------------------------------------------- */
 
 static void write_model(const char *path, uint64_t seed, moeclip_dtype dtype, mc_activation activation) {
   mc_clip_sizes sizes = {SIZE, 8, 2, 64, 128, 12, 600, 2, 64, 128, EMBED, activation};
@@ -60,11 +60,13 @@ static moeclip_code scramble(void *context, const char *name, mc_param *p, moecl
 
 static void add_autoencoder(moeclip_learner *l, int task, double threshold) {
   mc_autoencoder a;
-  REQUIRE_OK(mc_autoencoder_create(&a, l->extractor.dim, l->options.selector_hidden, 5, (uint64_t)(task + 1), &err), err);
+  REQUIRE_OK(mc_autoencoder_create(&a, l->extractor.dim, l->options.selector_hidden, 5, (uint64_t)(task + 1), &err),
+             err);
   REQUIRE_OK(mc_selector_add(l->selector, task, &a, threshold, &err), err);
 }
 
-/* A learner as if it had learned: random experts, routers and autoencoders. reference: number 0 too, which wins nothing. */
+/* A learner as if it had learned: random experts, routers and autoencoders. reference: number 0 too, which wins
+ * nothing. */
 static moeclip_learner *make_learner(moeclip_model *model, const moeclip_learner_options *options, bool reference) {
   moeclip_learner *l;
   mc_philox g;
@@ -97,14 +99,15 @@ static moeclip_published_task tasks[N_TASKS];
 static moeclip_published_options described(const char *autochooser, size_t n) {
   moeclip_published_options o;
   moeclip_published_options_defaults(&o);
-  for (size_t t = 0; t < N_TASKS; t++) tasks[t] = (moeclip_published_task){names[t], classes, 3, templates, 2, (double)(10 + t)};
+  for (size_t t = 0; t < N_TASKS; t++)
+    tasks[t] = (moeclip_published_task){names[t], classes, 3, templates, 2, (double)(10 + t)};
   o.autochooser = in_folder(autochooser);
   o.tasks = tasks;
   o.n_tasks = n;
   return o;
 }
 
-/* --- round trip ---------------------------------------------------------------------------------------------------------- */
+/* --- round trip -------------------------------------------------------------------------------------------------- */
 
 static uint8_t pixels[N_IMAGES * 3 * SIZE * SIZE];
 
@@ -192,7 +195,8 @@ static void test_round_trip(void) {
 
 /* What a published checkpoint holds that nothing uses must be there too. */
 static void test_names(void) {
-  static const char *const unused[] = {"adaptmlp.down_proj.weight", "adaptmlp.up_proj.bias", "ln_3.weight", "ln_3.bias", "mean", "std"};
+  static const char *const unused[] = {
+      "adaptmlp.down_proj.weight", "adaptmlp.up_proj.bias", "ln_3.weight", "ln_3.bias", "mean", "std"};
   moeclip_published_info info;
   moeclip_tensors *t;
   char name[128];
@@ -204,7 +208,8 @@ static void test_names(void) {
     }
   }
   moeclip_published_look(t, &info);
-  CHECK(info.n_experts == EXPERTS && info.bottleneck == BOTTLENECK && info.n_routers == N_TASKS && info.n_learned == N_TASKS);
+  CHECK(info.n_experts == EXPERTS && info.bottleneck == BOTTLENECK && info.n_routers == N_TASKS &&
+        info.n_learned == N_TASKS);
   CHECK(info.n_autoencoders == 0);
   moeclip_tensors_destroy(t);
   REQUIRE_OK(moeclip_tensors_open(in_folder("x_autochooser.pth"), &t, &err), err);
@@ -224,14 +229,16 @@ static void test_rounding(void) {
   moeclip_model_destroy(half);
 }
 
-/* --- what is refused ----------------------------------------------------------------------------------------------------- */
+/* --- what is refused --------------------------------------------------------------------------------------------- */
 
 static void refused_file(moeclip_model *model, const char *path, const moeclip_published_options *o, moeclip_code code,
                          const char *words) {
   moeclip_learner *l = NULL;
   moeclip_code is = moeclip_learner_from_published(model, path, o, &l, &err);
-  CHECK_MSG(is == code && l == NULL, "%s: code %d, not %d: %s", words, (int)is, (int)code, is == MOECLIP_OK ? "" : err.message);
-  CHECK_MSG(is != MOECLIP_OK && strstr(err.message, words), "no \"%s\" in: %s", words, is == MOECLIP_OK ? "" : err.message);
+  CHECK_MSG(is == code && l == NULL, "%s: code %d, not %d: %s", words, (int)is, (int)code,
+            is == MOECLIP_OK ? "" : err.message);
+  CHECK_MSG(is != MOECLIP_OK && strstr(err.message, words), "no \"%s\" in: %s", words,
+            is == MOECLIP_OK ? "" : err.message);
   moeclip_learner_destroy(l);
 }
 
@@ -239,8 +246,8 @@ static void refused_file(moeclip_model *model, const char *path, const moeclip_p
 typedef struct change {
   const char *name; /* of the tensor */
   bool remove;
-  float add;        /* to its first value */
-  int64_t cut;      /* from the last side */
+  float add;   /* to its first value */
+  int64_t cut; /* from the last side */
   bool zero;
 } change;
 
@@ -251,8 +258,8 @@ static const char *changed(const char *from, change c) {
   REQUIRE_OK(moeclip_tensors_create(&out, &err), err);
   for (size_t i = 0; i < moeclip_tensors_count(in); i++) {
     moeclip_tensor t = *moeclip_tensors_at(in, i);
-    size_t n = moeclip_tensor_elements(&t), matches = strlen(t.name) >= strlen(c.name) &&
-                                                      strcmp(t.name + strlen(t.name) - strlen(c.name), c.name) == 0;
+    size_t n = moeclip_tensor_elements(&t),
+           matches = strlen(t.name) >= strlen(c.name) && strcmp(t.name + strlen(t.name) - strlen(c.name), c.name) == 0;
     float *values = malloc(n * sizeof *values);
     if (!values) exit(1);
     moeclip_tensor_to_f32(&t, values);
@@ -262,7 +269,8 @@ static const char *changed(const char *from, change c) {
       if (t.rank > 0) t.shape[t.rank - 1] -= c.cut;
       if (c.zero) memset(values, 0, n * sizeof *values);
     }
-    if (!matches || !c.remove) REQUIRE_OK(moeclip_tensors_add(out, t.name, MOECLIP_F32, t.rank, t.shape, values, 1, &err), err);
+    if (!matches || !c.remove)
+      REQUIRE_OK(moeclip_tensors_add(out, t.name, MOECLIP_F32, t.rank, t.shape, values, 1, &err), err);
     free(values);
   }
   CHECK_MSG(found, "no tensor %s", c.name);
@@ -286,12 +294,15 @@ static void test_wrong_models(void) {
   REFUSED(C("ln_final.weight", .add = NAN), MOECLIP_ERROR_MISMATCH, "ln_final.weight is not that of");
   REFUSED(C("text_projection", .remove = true), MOECLIP_ERROR_MISMATCH, "there is no tensor text_projection");
   REFUSED(C("token_embedding.weight", .cut = 1), MOECLIP_ERROR_MISMATCH, "token_embedding.weight has the shape");
-  REFUSED(C("visual.transformer.resblocks.1.router_list.1", .remove = true), MOECLIP_ERROR_FORMAT, "router_list.1 of block 1");
+  REFUSED(C("visual.transformer.resblocks.1.router_list.1", .remove = true), MOECLIP_ERROR_FORMAT,
+          "router_list.1 of block 1");
   REFUSED(C("router_list.2", .remove = true), MOECLIP_ERROR_MISMATCH, "routers of 2 tasks, and 3 tasks");
   REFUSED(C("w_noise_list.0", .remove = true), MOECLIP_ERROR_FORMAT, "w_noise_list.0");
   REFUSED(C("router_list.2", .zero = true), MOECLIP_ERROR_MISMATCH, "router_list.2 is zero everywhere");
-  REFUSED(C("transformer.resblocks.1.adaptmlp_list.2.up_proj.weight", .remove = true), MOECLIP_ERROR_FORMAT, "adaptmlp_list.2");
-  REFUSED(C("transformer.resblocks.0.adaptmlp_list.0.down_proj.weight", .remove = true), MOECLIP_ERROR_FORMAT, "no adapters");
+  REFUSED(C("transformer.resblocks.1.adaptmlp_list.2.up_proj.weight", .remove = true), MOECLIP_ERROR_FORMAT,
+          "adaptmlp_list.2");
+  REFUSED(C("transformer.resblocks.0.adaptmlp_list.0.down_proj.weight", .remove = true), MOECLIP_ERROR_FORMAT,
+          "no adapters");
   refused_file(model, in_folder("model.safetensors"), &o, MOECLIP_ERROR_FORMAT, "no adapters");
   refused_file(model, in_folder("x_autochooser.pth"), &o, MOECLIP_ERROR_FORMAT, "no adapters");
   refused_file(model, in_folder("none.pth"), &o, MOECLIP_ERROR_IO, "none.pth");
@@ -305,16 +316,17 @@ static void test_wrong_choosers(void) {
   moeclip_published_options o = described("x_autochooser.pth", N_TASKS);
   const char *x = in_folder("x.pth");
   char changed_path[320];
-#define REFUSED(change_, code, words)                                                                            \
-  do {                                                                                                           \
-    snprintf(changed_path, sizeof changed_path, "%s", changed("x_autochooser.pth", (change)change_));            \
-    o.autochooser = changed_path;                                                                                \
-    refused_file(model, x, &o, code, words);                                                                     \
+#define REFUSED(change_, code, words)                                                                 \
+  do {                                                                                                \
+    snprintf(changed_path, sizeof changed_path, "%s", changed("x_autochooser.pth", (change)change_)); \
+    o.autochooser = changed_path;                                                                     \
+    refused_file(model, x, &o, code, words);                                                          \
   } while (0)
   REFUSED(C("3.encoder.0.weight", .remove = true), MOECLIP_ERROR_MISMATCH, "it has 3 autoencoders");
   REFUSED(C("0.encoder.0.weight", .remove = true), MOECLIP_ERROR_FORMAT, "0.encoder.0.weight is missing");
   REFUSED(C("2.decoder.0.bias", .remove = true), MOECLIP_ERROR_FORMAT, "there is no tensor 2.decoder.0.bias");
-  REFUSED(C("encoder.0.weight", .cut = 1), MOECLIP_ERROR_MISMATCH, "look at 255 features; the model's image tower gives 256");
+  REFUSED(C("encoder.0.weight", .cut = 1), MOECLIP_ERROR_MISMATCH,
+          "look at 255 features; the model's image tower gives 256");
   REFUSED(C("1.encoder.0.weight", .cut = 1), MOECLIP_ERROR_FORMAT, "1.encoder.0.weight has the shape");
   REFUSED(C("1.decoder.0.weight", .cut = 1), MOECLIP_ERROR_FORMAT, "1.decoder.0.weight has the shape");
 #undef REFUSED
@@ -365,7 +377,8 @@ static void test_needs_alexnet(void) {
 }
 
 static void refused_learner(moeclip_learner *l, bool chooser, const char *words) {
-  moeclip_code code = moeclip_learner_to_published(l, in_folder("no.pth"), chooser ? in_folder("no_autochooser.pth") : NULL, &err);
+  moeclip_code code =
+      moeclip_learner_to_published(l, in_folder("no.pth"), chooser ? in_folder("no_autochooser.pth") : NULL, &err);
   CHECK_MSG(code == MOECLIP_ERROR_UNSUPPORTED && strstr(err.message, words), "no \"%s\" in: %s", words,
             code == MOECLIP_OK ? "" : err.message);
   CHECK(access(in_folder("no.pth"), F_OK) != 0 && access(in_folder("no_autochooser.pth"), F_OK) != 0);
@@ -402,8 +415,11 @@ static void test_inexpressible(void) {
 }
 
 int main(void) {
-  static const char *const files[] = {"model.safetensors", "other.safetensors", "half.safetensors",  "gelu.safetensors", "s.safetensors",
-                                      "x.pth",             "x_autochooser.pth", "y.pth",             "y_autochooser.pth", "changed.pth",
+  static const char *const files[] = {"model.safetensors", "other.safetensors",
+                                      "half.safetensors",  "gelu.safetensors",
+                                      "s.safetensors",     "x.pth",
+                                      "x_autochooser.pth", "y.pth",
+                                      "y_autochooser.pth", "changed.pth",
                                       "wide.pth"};
   if (!mkdtemp(folder)) return 1;
   write_model(in_folder("model.safetensors"), 1, MOECLIP_F32, MC_QUICK_GELU);
