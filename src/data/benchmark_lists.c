@@ -173,6 +173,11 @@ static moeclip_code class_list(moeclip_dataset *d, mc_list_file *f, const char *
       return mc_list_bad(f, err, "\"%.100s\" is not a class's folder, a slash and a picture", line);
     }
     if (adds) {
+      /* Lists are grouped by class; in one that is not, the repeated names go from time to time. */
+      if (d->n_classes == MC_MAX_BENCHMARK_CLASSES) {
+        mc_sort_classes(d);
+        if (d->n_classes > MC_MAX_BENCHMARK_CLASSES / 2) return mc_list_bad(f, err, "there are too many classes");
+      }
       if (n != n_last || memcmp(line, last, n) != 0) MC_TRY(mc_list_at(f, add_class(d, line, n, err), err));
       last = line;
       n_last = n;

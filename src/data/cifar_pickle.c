@@ -50,7 +50,9 @@ static bool is_bytes_type(const mc_value *v) {
 /* _reconstruct(ndarray, (0,), 'b') with the state (version, (rows, PIXELS), type, by columns?, bytes). NULL: it is; else
  * what it is not. */
 static const char *array_of(const mc_value *v, size_t *rows, bool *by_columns, const uint8_t **pixels) {
-  if (!v || v->kind != MC_VALUE_OBJECT || !(mc_is_global(v->object.callable, "numpy.core.multiarray", "_reconstruct") ||
+  /* Python 3 writes bytes, and so the array, by a call of a codec in protocols 0 to 2. */
+  if (!v) return "there is none (a pickle that Python 3 wrote again must be of protocol 3 or 4)";
+  if (v->kind != MC_VALUE_OBJECT || !(mc_is_global(v->object.callable, "numpy.core.multiarray", "_reconstruct") ||
                                             mc_is_global(v->object.callable, "numpy._core.multiarray", "_reconstruct"))) {
     return "not a numpy array";
   }
