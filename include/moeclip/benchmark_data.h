@@ -45,6 +45,10 @@ MOECLIP_API moeclip_code moeclip_benchmark_texts_load(const char *set, moeclip_b
                                                       moeclip_error *err);
 MOECLIP_API void moeclip_benchmark_texts_clear(moeclip_benchmark_texts *t);
 
+/* The class-incremental benchmark's order of classes: "cifar100", "tinyimagenet" or "imagenet100". out [n_out]: the label at each
+ * position; *n becomes how many there are, which may be more. */
+MOECLIP_API moeclip_code moeclip_benchmark_order(const char *name, int *out, size_t n_out, size_t *n, moeclip_error *err);
+
 /* Where a set lies below root, into path. Fails when it is not there; the message says what to download and where to
  * unpack it. Nothing is read but names. */
 MOECLIP_API moeclip_code moeclip_benchmark_find(const char *root, const char *set, char *path, size_t n_path,

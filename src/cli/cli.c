@@ -9,7 +9,8 @@
 
 const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval, &mc_command_classify,
                                          &mc_command_pretrain, &mc_command_info, &mc_command_convert,
-                                         &mc_command_data};
+                                         &mc_command_data,     &mc_command_bench_mtil,
+                                         &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char overview[] =
@@ -23,16 +24,38 @@ static const char overview[] =
 static void print_overview(FILE *f) {
   fprintf(f, "moeclip " MOECLIP_VERSION ": continual learning of CLIP with mixture-of-experts adapters\n\n"
              "Usage: moeclip COMMAND [options] arguments\n\nCommands:\n");
-  for (size_t i = 0; i < mc_n_commands; i++) fprintf(f, "  %-10s %s\n", mc_commands[i]->name, mc_commands[i]->summary);
-  fprintf(f, "  %-10s %s\n", "help", "this text, or that of a command: moeclip help learn");
+  for (size_t i = 0; i < mc_n_commands; i++) fprintf(f, "  %-10s  %s\n", mc_commands[i]->name, mc_commands[i]->summary);
+  fprintf(f, "  %-10s  %s\n", "help", "this text, or that of a command: moeclip help learn");
   fprintf(f, "\nOptions:\n  --help     this text\n  --version  the version\n\n%s", overview);
 }
 
-static const mc_command *find_command(const char *name) {
+/* The command that the words name; *used: how many of them (2 for "bench mtil"). */
+static const mc_command *find_command(int argc, char **argv, int *used) {
   for (size_t i = 0; i < mc_n_commands; i++) {
-    if (strcmp(mc_commands[i]->name, name) == 0) return mc_commands[i];
+    const char *name = mc_commands[i]->name, *space = strchr(name, ' ');
+    size_t n = space ? (size_t)(space - name) : strlen(name);
+    if (argc < 1 || strlen(argv[0]) != n || memcmp(argv[0], name, n) != 0) continue;
+    if (space && (argc < 2 || strcmp(argv[1], space + 1) != 0)) continue;
+    *used = space ? 2 : 1;
+    return mc_commands[i];
   }
   return NULL;
+}
+
+/* "bench" alone, or with a word that is none of its kinds. true: that was it, and *code is set. */
+static bool first_word_only(int argc, char **argv, int *code) {
+  bool found = false, asked = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+  for (size_t i = 0; i < mc_n_commands; i++) {
+    const char *space = strchr(mc_commands[i]->name, ' ');
+    if (!space || strncmp(argv[0], mc_commands[i]->name, strlen(argv[0])) != 0 || mc_commands[i]->name + strlen(argv[0]) != space) continue;
+    if (asked && !found) puts("One of these; --help after it explains it:");
+    if (asked) printf("  moeclip %-10s  %s\n", mc_commands[i]->name, mc_commands[i]->summary);
+    found = true;
+  }
+  if (!found) return false;
+  *code = asked && argc >= 2 ? MC_EXIT_OK : MC_EXIT_USAGE;
+  if (!asked) *code = mc_usage_error(NULL, "unknown kind of %s: \"%s\"; \"moeclip %s\" lists them", argv[0], argv[1], argv[0]);
+  return true;
 }
 
 static int unknown_command(const char *name) {
@@ -61,9 +84,11 @@ static int print_help(const mc_command *c) {
 }
 
 static int run_help(int argc, char **argv) {
-  if (argc > 1) return mc_usage_error(NULL, "help takes one command; \"moeclip help\" lists them");
-  const mc_command *c = argc == 1 ? find_command(argv[0]) : NULL;
+  int used = 0, code;
+  const mc_command *c = find_command(argc, argv, &used);
+  if (argc > (c ? used : 1)) return mc_usage_error(NULL, "help takes one command; \"moeclip help\" lists them");
   if (c) return print_help(c);
+  if (argc == 1 && first_word_only(argc, argv, &code)) return MC_EXIT_OK;
   if (argc == 1 && strcmp(argv[0], "help") != 0) return unknown_command(argv[0]);
   print_overview(stdout);
   return MC_EXIT_OK;
@@ -98,8 +123,13 @@ int mc_cli_main(int argc, char **argv) {
   } else if (word[0] == '-') {
     code = mc_usage_error(NULL, "unknown option %s; a command comes first: \"moeclip help\" lists them", word);
   } else {
-    const mc_command *c = find_command(word);
-    code = c ? run_command(c, argc - 2, argv + 2) : unknown_command(word);
+    int used = 0;
+    const mc_command *c = find_command(argc - 1, argv + 1, &used);
+    if (c) {
+      code = run_command(c, argc - 1 - used, argv + 1 + used);
+    } else if (!first_word_only(argc - 1, argv + 1, &code)) {
+      code = unknown_command(word);
+    }
   }
   return finish_output(code);
 }

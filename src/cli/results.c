@@ -232,31 +232,25 @@ moeclip_code mc_results_put_learned(mc_results *r, const char *task, json_t *rep
 
 /* --- the matrix --------------------------------------------------------------------------------------------------- */
 
-typedef struct matrix_memory {
-  mc_matrix m;
-  const char **names, **after;
-  int *tasks;
-  double *accuracy;
-} matrix_memory;
-
-static void matrix_clear(matrix_memory *x) {
+void mc_matrix_of_clear(mc_matrix_of *x) {
   free(x->names);
   free(x->after);
   free(x->tasks);
   free(x->accuracy);
 }
 
-static moeclip_code matrix_make(const mc_results *r, matrix_memory *x, moeclip_error *err) {
+moeclip_code mc_matrix_of_results(const json_t *root, mc_matrix_of *x, moeclip_error *err) {
+  const mc_results borrowed = {.root = (json_t *)(uintptr_t)root}, *r = &borrowed;
   size_t n_rows = json_array_size(rows_of(r)), n_columns = json_array_size(columns_of(r)), n = 0;
-  *x = (matrix_memory){0};
+  *x = (mc_matrix_of){0};
   if (mc_mul_size(n_rows, n_columns, &n) && n < 100000000) {
-    *x = (matrix_memory){.names = calloc(n_columns + 1, sizeof *x->names),
+    *x = (mc_matrix_of){.names = calloc(n_columns + 1, sizeof *x->names),
                          .after = calloc(n_rows + 1, sizeof *x->after),
                          .tasks = calloc(n_columns + 1, sizeof *x->tasks),
                          .accuracy = calloc(n + 1, sizeof(double))};
   }
   if (!x->names || !x->after || !x->tasks || !x->accuracy) {
-    matrix_clear(x);
+    mc_matrix_of_clear(x);
     return no_memory(err);
   }
   for (size_t j = 0; j < n_columns; j++) {
@@ -295,11 +289,11 @@ static moeclip_code put_summary(mc_results *r, const mc_matrix *m, moeclip_error
 }
 
 moeclip_code mc_results_print(mc_results *r, FILE *f, moeclip_error *err) {
-  matrix_memory x;
-  MC_TRY(matrix_make(r, &x, err));
+  mc_matrix_of x;
+  MC_TRY(mc_matrix_of_results(r->root, &x, err));
   mc_matrix_text(&x.m, f);
   moeclip_code code = put_summary(r, &x.m, err);
-  matrix_clear(&x);
+  mc_matrix_of_clear(&x);
   return code;
 }
 
@@ -339,15 +333,15 @@ static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
 }
 
 moeclip_code mc_results_write(mc_results *r, moeclip_error *err) {
-  matrix_memory x;
+  mc_matrix_of x;
   if (mkdir(r->folder, 0777) != 0 && errno != EEXIST) {
     return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", r->folder, strerror(errno));
   }
-  MC_TRY(matrix_make(r, &x, err));
+  MC_TRY(mc_matrix_of_results(r->root, &x, err));
   moeclip_code code = put_summary(r, &x.m, err);
   if (code == MOECLIP_OK) code = write_json(r, err);
   if (code == MOECLIP_OK) code = write_drawn(r, &x.m, false, err);
   if (code == MOECLIP_OK) code = write_drawn(r, &x.m, true, err);
-  matrix_clear(&x);
+  mc_matrix_of_clear(&x);
   return code;
 }

@@ -35,6 +35,16 @@ moeclip_code mc_results_put(mc_results *r, int row, const char *column, json_t *
 /* Steals report. */
 moeclip_code mc_results_put_learned(mc_results *r, const char *task, json_t *report, moeclip_error *err);
 
+/* The accuracies as a matrix, in memory of its own; names point into root. Clear it after use. */
+typedef struct mc_matrix_of {
+  mc_matrix m;
+  const char **names, **after;
+  int *tasks;
+  double *accuracy;
+} mc_matrix_of;
+moeclip_code mc_matrix_of_results(const json_t *root, mc_matrix_of *out, moeclip_error *err);
+void mc_matrix_of_clear(mc_matrix_of *m);
+
 /* The three files. */
 moeclip_code mc_results_write(mc_results *r, moeclip_error *err);
 /* The matrix as text to f. */

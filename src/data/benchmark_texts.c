@@ -102,6 +102,20 @@ moeclip_code moeclip_benchmark_texts_load(const char *set, moeclip_benchmark_tex
   return code;
 }
 
+moeclip_code moeclip_benchmark_order(const char *name, int *out, size_t n_out, size_t *n, moeclip_error *err) {
+  json_t *orders;
+  *n = 0;
+  MC_TRY(parse(mc_benchmark_orders_begin, mc_benchmark_orders_end, &orders, err));
+  const json_t *order = json_object_get(orders, name);
+  bool known = json_is_integer(json_array_get(order, 0));
+  for (; *n < json_array_size(order) && known; (*n)++) {
+    if (*n < n_out) out[*n] = (int)json_integer_value(json_array_get(order, *n));
+  }
+  json_decref(orders);
+  if (known) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.60s\" is none of the class orders: cifar100, tinyimagenet, imagenet100", name);
+}
+
 void moeclip_benchmark_texts_clear(moeclip_benchmark_texts *t) {
   held *h = t->memory;
   if (h) {

@@ -1,0 +1,349 @@
+/* `moeclip bench cil`: step after step on one learner with a shared router. */
+#include "cli/cil.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "moeclip/benchmark_data.h"
+
+#define FORMAT "moeclip cil 1"
+#define MAX_JSON_BYTES ((size_t)256 << 20)
+
+typedef struct running {
+  mc_cil_plan plan;
+  char *state, *checkpoint, *results;
+  moeclip_model *model;
+  moeclip_learner *learner;
+  moeclip_dataset **sets;   /* [n_sets] */
+  size_t n_sets;
+  moeclip_class_of *order;  /* [n_classes] in order of learning */
+  size_t n_classes;
+  int n_steps;
+  json_t *root;             /* results.json */
+  mc_progress progress;
+  moeclip_callbacks callbacks;
+} running;
+
+/* --- data ------------------------------------------------------------------------------------------------------------------ */
+
+static moeclip_code open_published(running *r, moeclip_error *err) {
+  const mc_cil_options *o = &r->plan.o;
+  mc_data_choice choice = o->choice;
+  choice.seed = o->learner.seed;
+  if (!*r->plan.set) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s names no data set; give --set", o->preset);
+  if (!moeclip_benchmark_by_name(r->plan.set)) {
+    char *argument = mc_format("%s=%s/%s", r->plan.set, o->data, r->plan.set);
+    if (!argument) return mc_fail_memory(err, strlen(o->data), "a file name");
+    moeclip_code code = mc_dataset_open_named(argument, &choice, &r->sets[0], err);
+    free(argument);
+    return code;
+  }
+  moeclip_dataset_options options;
+  moeclip_dataset_options_defaults(&options);
+  options.seed = choice.seed;
+  options.max_per_class[MOECLIP_TRAIN] = choice.max_train;
+  options.max_per_class[MOECLIP_TEST] = choice.max_test;
+  return moeclip_benchmark_open(o->data, r->plan.set, &options, &r->sets[0], err);
+}
+
+static moeclip_code open_sets(running *r, moeclip_error *err) {
+  const mc_cil_options *o = &r->plan.o;
+  r->n_sets = o->sets.n ? o->sets.n : 1;
+  r->sets = calloc(r->n_sets, sizeof *r->sets);
+  if (!r->sets) return mc_fail_memory(err, r->n_sets * sizeof *r->sets, "data sets");
+  if (o->sets.n == 0) return open_published(r, err);
+  mc_data_choice choice = o->choice;
+  choice.seed = o->learner.seed;
+  for (size_t i = 0; i < r->n_sets; i++) MC_TRY(mc_dataset_open_named(o->sets.items[i], &choice, &r->sets[i], err));
+  return MOECLIP_OK;
+}
+
+/* The labels of one data set in the published order. A copy with fewer classes keeps the order of those that it has. */
+static moeclip_code published_order(running *r, moeclip_error *err) {
+  int named[MC_CIL_MOST_CLASSES], *order = r->plan.order ? r->plan.order : named;
+  size_t n = r->plan.n_order, n_classes = moeclip_dataset_classes(r->sets[0]);
+  if (!r->plan.order) MC_TRY(moeclip_benchmark_order(r->plan.order_name, named, MC_CIL_MOST_CLASSES, &n, err));
+  for (size_t i = 0; i < n; i++) {
+    if ((size_t)order[i] < n_classes) r->order[r->n_classes++] = (moeclip_class_of){r->sets[0], order[i]};
+  }
+  if (r->n_classes == n_classes || r->plan.order) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: has %zu classes, of which the order %s knows %zu", moeclip_dataset_path(r->sets[0]),
+                 n_classes, r->plan.order_name, r->n_classes);
+}
+
+static moeclip_code order_classes(running *r, moeclip_error *err) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->n_sets; i++) n += moeclip_dataset_classes(r->sets[i]);
+  if (n > MC_CIL_MOST_CLASSES) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%zu classes: at most %d are possible", n, MC_CIL_MOST_CLASSES);
+  r->order = mc_alloc(MC_CIL_MOST_CLASSES, sizeof *r->order);
+  if (!r->order) return mc_fail_memory(err, n * sizeof *r->order, "a class order");
+  if (r->plan.order || *r->plan.order_name) {
+    MC_TRY(published_order(r, err));
+  } else {
+    for (size_t i = 0; i < r->n_sets; i++) {
+      for (size_t c = 0; c < moeclip_dataset_classes(r->sets[i]); c++) r->order[r->n_classes++] = (moeclip_class_of){r->sets[i], (int)c};
+    }
+  }
+  size_t base = (size_t)r->plan.o.base, more = (size_t)r->plan.o.increment;
+  if (r->n_classes < base) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "there are %zu classes, but the first step alone has %zu (--base)", r->n_classes, base);
+  }
+  size_t rest = (r->n_classes - base) % more;
+  if (rest == 1) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu classes in steps of %zu and then %zu leave a last step of one class, which teaches "
+                   "nothing; choose another --base or --increment", r->n_classes, base, more);
+  }
+  r->n_steps = 1 + (int)((r->n_classes - base + more - 1) / more);
+  return MOECLIP_OK;
+}
+
+/* Classes learned after `step` steps. */
+static size_t classes_after(const running *r, int step) {
+  if (step <= 0) return 0;
+  size_t n = (size_t)r->plan.o.base + (size_t)(step - 1) * (size_t)r->plan.o.increment;
+  return n < r->n_classes ? n : r->n_classes;
+}
+
+static moeclip_code select_classes(const running *r, size_t begin, size_t end, const char *name, moeclip_dataset **out,
+                                   moeclip_error *err) {
+  return moeclip_dataset_select(r->order + begin, end - begin, name, out, err);
+}
+
+/* --- results --------------------------------------------------------------------------------------------------------------- */
+
+static json_t *describe_run(const running *r) {
+  json_t *sets = json_array(), *classes = json_array();
+  char seed[32];
+  snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->plan.o.learner.seed);
+  for (size_t i = 0; i < r->n_sets; i++) {
+    json_array_append_new(sets, json_pack("{s:s, s:s, s:I, s:I}", "name", moeclip_dataset_name(r->sets[i]), "path",
+                                          moeclip_dataset_path(r->sets[i]), "train_pictures",
+                                          (json_int_t)moeclip_dataset_count(r->sets[i], MOECLIP_TRAIN), "test_pictures",
+                                          (json_int_t)moeclip_dataset_count(r->sets[i], MOECLIP_TEST)));
+  }
+  for (size_t c = 0; c < r->n_classes; c++) {
+    json_array_append_new(classes, json_string(moeclip_dataset_class_name(r->order[c].dataset, (size_t)r->order[c].label)));
+  }
+  return json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed, "settings",
+                   mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
+}
+
+static moeclip_code take_older(running *r, moeclip_error *err) {
+  uint8_t *data;
+  size_t n;
+  if (access(r->results, F_OK) != 0) return MOECLIP_OK;
+  MC_TRY(mc_file_read(r->results, MAX_JSON_BYTES, &data, &n, err));
+  json_t *old = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, NULL);
+  free(data);
+  const char *format = json_string_value(json_object_get(old, "format"));
+  moeclip_code code = MOECLIP_OK;
+  if (!format || strcmp(format, FORMAT) != 0 || !json_is_array(json_object_get(old, "steps"))) {
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not a file that moeclip bench cil has written; choose another folder with --out",
+                   r->results);
+  } else if (!json_equal(json_object_get(old, "run"), json_object_get(r->root, "run"))) {
+    code = mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: holds the results of another run (other settings, data or model); choose another "
+                   "folder with --out", r->results);
+  } else {
+    json_object_set(r->root, "steps", json_object_get(old, "steps"));
+    json_object_set(r->root, "zero_shot", json_object_get(old, "zero_shot"));
+  }
+  json_decref(old);
+  return code;
+}
+
+static moeclip_code open_results(running *r, moeclip_error *err) {
+  r->root = json_pack("{s:s, s:o, s:n, s:[]}", "format", FORMAT, "run", describe_run(r), "zero_shot", "steps");
+  if (!r->root) return mc_fail_memory(err, 4096, "results");
+  MC_TRY(take_older(r, err));
+  /* Results of steps that the state does not know belong to a state that is gone. */
+  json_t *steps = json_object_get(r->root, "steps");
+  while ((int)json_array_size(steps) > moeclip_learner_tasks(r->learner)) json_array_remove(steps, json_array_size(steps) - 1);
+  if ((int)json_array_size(steps) + 1 < moeclip_learner_tasks(r->learner)) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s knows %d steps, but %s has the results of only %zu, and the others cannot be measured "
+                   "any more; choose another folder with --out", r->state, moeclip_learner_tasks(r->learner), r->results,
+                   json_array_size(steps));
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code write_results(running *r, moeclip_error *err) {
+  MC_TRY(mc_cil_summarise(r->root, err));
+  char *text = json_dumps(r->root, JSON_INDENT(1));
+  moeclip_code code = text ? mc_file_write(r->results, text, strlen(text), err) : mc_fail_memory(err, 4096, "results");
+  free(text);
+  return code == MOECLIP_OK ? mc_cil_report(r->root, r->plan.name, r->plan.o.out, err) : code;
+}
+
+/* --- steps ----------------------------------------------------------------------------------------------------------------- */
+
+static moeclip_code evaluate(running *r, const moeclip_dataset *d, int task, moeclip_evaluation *out, moeclip_error *err) {
+  const char *template = r->plan.template;
+  moeclip_evaluate_options o = r->plan.o.evaluate;
+  o.task = task;
+  o.templates = &template;
+  o.n_templates = 1;
+  o.loader_threads = r->plan.o.task.loader_threads;
+  o.seed = r->plan.o.learner.seed;
+  moeclip_code code = moeclip_learner_evaluate(r->learner, d, &o, &r->callbacks, out, err);
+  mc_progress_end(&r->progress);
+  return code;
+}
+
+static moeclip_code measure_zero_shot(running *r, moeclip_error *err) {
+  moeclip_dataset *all = NULL;
+  moeclip_evaluation e = {0};
+  if (json_is_number(json_object_get(r->root, "zero_shot"))) return MOECLIP_OK;
+  moeclip_code code = select_classes(r, 0, r->n_classes, "all classes", &all, err);
+  if (code == MOECLIP_OK) code = evaluate(r, all, MOECLIP_TASK_NONE, &e, err);
+  if (code == MOECLIP_OK) json_object_set_new(r->root, "zero_shot", mc_json_real(e.accuracy));
+  moeclip_evaluation_clear(&e);
+  moeclip_dataset_destroy(all);
+  return code == MOECLIP_OK ? write_results(r, err) : code;
+}
+
+/* Accuracy over all classes seen after `step` steps, by the step that taught them. learned: of this run, or NULL. */
+static moeclip_code measure_step(running *r, int step, const moeclip_learn_report *learned, moeclip_error *err) {
+  moeclip_dataset *seen = NULL;
+  moeclip_evaluation e = {0};
+  moeclip_code code = select_classes(r, 0, classes_after(r, step), "classes so far", &seen, err);
+  if (code == MOECLIP_OK) code = evaluate(r, seen, 0, &e, err);
+  if (code == MOECLIP_OK) {
+    json_t *by_step = json_array(), *classes = json_array();
+    for (int k = 1; k <= step; k++) {
+      json_int_t right = 0, n = 0;
+      for (size_t c = classes_after(r, k - 1); c < classes_after(r, k); c++) {
+        right += e.class_right[c];
+        n += e.class_n[c];
+      }
+      json_array_append_new(by_step, json_pack("[I, I]", right, n));
+    }
+    for (size_t c = classes_after(r, step - 1); c < classes_after(r, step); c++) {
+      json_array_append_new(classes, json_string(moeclip_dataset_class_name(seen, c)));
+    }
+    json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy", mc_json_real(e.accuracy), "n",
+                            (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken", (json_int_t)e.n_broken, "by_step", by_step,
+                            "evaluation_seconds", mc_json_real(e.seconds));
+    if (learned) {
+      json_object_set_new(one, "learned", json_pack("{s:I, s:I, s:I, s:o, s:o}", "iterations", (json_int_t)learned->iterations, "images",
+                                                    (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
+                                                    mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
+    }
+    json_array_append_new(json_object_get(r->root, "steps"), one);
+    if (!r->plan.o.json) {
+      printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step), 100 * e.accuracy);
+      fflush(stdout);
+    }
+  }
+  moeclip_evaluation_clear(&e);
+  moeclip_dataset_destroy(seen);
+  return code == MOECLIP_OK ? write_results(r, err) : code;
+}
+
+static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
+  const char *template = r->plan.template;
+  moeclip_task_options o = r->plan.o.task;
+  moeclip_dataset *d = NULL;
+  moeclip_learn_report report;
+  char name[32];
+  snprintf(name, sizeof name, "step %d", step);
+  o.templates = &template;
+  o.n_templates = 1;
+  o.checkpoint = r->checkpoint;
+  moeclip_code code = select_classes(r, classes_after(r, step - 1), classes_after(r, step), name, &d, err);
+  if (code == MOECLIP_OK) code = moeclip_learner_learn(r->learner, d, &o, &r->callbacks, &report, err);
+  moeclip_dataset_destroy(d);
+  mc_progress_end(&r->progress);
+  MC_TRY(code);
+  MC_TRY(moeclip_learner_save(r->learner, r->state, err));
+  if (unlink(r->checkpoint) != 0 && errno != ENOENT) mc_warn("%s: cannot remove: %s", r->checkpoint, strerror(errno));
+  if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+  return measure_step(r, step, &report, err);
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------------------------- */
+
+static moeclip_code open_learner(running *r, moeclip_error *err) {
+  const mc_cil_options *o = &r->plan.o;
+  moeclip_model_options options;
+  moeclip_model_options_defaults(&options);
+  options.n_threads = o->files.n_threads;
+  options.activation = (moeclip_activation)o->files.activation;
+  MC_TRY(moeclip_model_load(o->files.model, &options, &r->model, err));
+  if (access(r->state, F_OK) == 0) return moeclip_learner_load(r->model, r->state, NULL, &r->learner, err);
+  return moeclip_learner_create(r->model, &o->learner, &r->learner, err);
+}
+
+static moeclip_code run(running *r, moeclip_error *err) {
+  const char *out = r->plan.o.out;
+  if (mkdir(out, 0777) != 0 && errno != EEXIST) {
+    return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", out, strerror(errno));
+  }
+  MC_TRY(open_sets(r, err));
+  MC_TRY(order_classes(r, err));
+  MC_TRY(open_learner(r, err));
+  MC_TRY(open_results(r, err));
+  MC_TRY(measure_zero_shot(r, err));
+  int known = moeclip_learner_tasks(r->learner);
+  if (known > (int)json_array_size(json_object_get(r->root, "steps"))) MC_TRY(measure_step(r, known, NULL, err));
+  for (int step = known + 1; step <= r->n_steps; step++) {
+    if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+    MC_TRY(learn_step(r, step, err));
+  }
+  return write_results(r, err);
+}
+
+static void print_measures(const running *r) {
+  char *path = mc_format("%s/table.txt", r->plan.o.out);
+  uint8_t *text = NULL;
+  size_t n;
+  if (path && mc_file_read(path, 1 << 24, &text, &n, NULL) == MOECLIP_OK) fwrite(text, 1, n, stdout);
+  free(text);
+  free(path);
+}
+
+static int finish(running *r, moeclip_code code, const moeclip_error *err) {
+  mc_progress_end(&r->progress);
+  if (code == MOECLIP_ERROR_CANCELLED && mc_stop_signal()) {
+    mc_warn("%s; give the same command again to go on", err->message);
+    return 128 + mc_stop_signal();
+  }
+  if (code != MOECLIP_OK) return mc_report(err);
+  if (r->plan.o.json) return mc_json_print(json_incref(r->root), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
+  print_measures(r);
+  return MC_EXIT_OK;
+}
+
+int mc_cil_run(const mc_args *args) {
+  running r = {0};
+  moeclip_error err = {0};
+  int exit_code = mc_cil_plan_make(args, &r.plan);
+  if (exit_code == MC_EXIT_OK && r.plan.o.print_preset) {
+    exit_code = mc_json_print(mc_cil_plan_json(&r.plan), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
+  } else if (exit_code == MC_EXIT_OK) {
+    mc_catch_signals();
+    r.callbacks = mc_progress_begin(&r.progress, r.plan.o.quiet);
+    r.state = mc_format("%s/state.safetensors", r.plan.o.out);
+    r.checkpoint = mc_format("%s/state.safetensors.part", r.plan.o.out);
+    r.results = mc_format("%s/results.json", r.plan.o.out);
+    moeclip_code code = r.state && r.checkpoint && r.results ? run(&r, &err) : mc_fail_memory(&err, 256, "file names");
+    exit_code = finish(&r, code, &err);
+  }
+  json_decref(r.root);
+  for (size_t i = 0; r.sets && i < r.n_sets; i++) moeclip_dataset_destroy(r.sets[i]);
+  moeclip_learner_destroy(r.learner);
+  moeclip_model_destroy(r.model);
+  mc_cil_plan_clear(&r.plan);
+  free(r.sets);
+  free(r.order);
+  free(r.state);
+  free(r.checkpoint);
+  free(r.results);
+  return exit_code;
+}
