@@ -58,6 +58,23 @@ for folder in caltech101/101_ObjectCategories eurosat/2750 SUN397; do
   expect 0 'of 5)' eval --quiet --threads 1 --model "$T/clip.safetensors" "$T/sets/$folder"
 done
 
+# A set with all of its pictures (of no bytes: only their names are looked at).
+python3 - "$T/whole/dtd/dtd" <<'PYTHON' || exit 1
+import os, sys
+names = ["%s%d" % (chr(97 + c // 10), c) for c in range(47)]
+for c in names:
+    os.makedirs("%s/images/%s" % (sys.argv[1], c))
+os.makedirs(sys.argv[1] + "/labels")
+for split in "train", "test":
+    lines = ["%s/%s_%s_%04d.jpg" % (c, c, split, i) for c in names for i in range(40)]
+    for line in lines:
+        open("%s/images/%s" % (sys.argv[1], line), "w").close()
+    with open("%s/labels/%s1.txt" % (sys.argv[1], split), "w") as f:
+        f.write("\n".join(lines))
+PYTHON
+expect 0 '^DTD *complete *1880 train, 1880 test, 47 classes, 8 templates ' data "$T/whole"
+expect 0 '^1 of 13 sets are there, 1 of them complete$' data "$T/whole"
+
 # One that cannot be read is a failure, and the others are still told.
 echo '../x 707-320' >"$T/sets/fgvc-aircraft-2013b/data/images_variant_test.txt"
 rm -r "$T/sets/dtd"

@@ -183,8 +183,17 @@ static void test_copies(void) {
 static void test_complete_names(void) {
   make("--classes 10 --images 1 --only EuroSAT,CIFAR10,MNIST");
   moeclip_dataset *d = opened("EuroSAT");
-  CHECK(strcmp(moeclip_dataset_class_name(d, 0), "annual crop land") == 0);
+  CHECK(moeclip_dataset_classes(d) == 10 && strcmp(moeclip_dataset_class_name(d, 0), "annual crop land") == 0);
   CHECK(strcmp(moeclip_dataset_class_name(d, 9), "lake or sea") == 0);
+  moeclip_dataset_destroy(d);
+  /* With as many folders as names, the names are the published ones; the folder of no class does not count. */
+  for (int c = 0; c < 101; c++) files_text(files_path("all/caltech101/101_ObjectCategories/%03d/image_0001.jpg", c), "");
+  files_text(files_path("all/caltech101/101_ObjectCategories/BACKGROUND_Google/image_0001.jpg"), "");
+  REQUIRE_OK(moeclip_benchmark_open(files_path("all"), "Caltech101", NULL, &d, &err), err);
+  CHECK(moeclip_dataset_classes(d) == 101);
+  CHECK(moeclip_dataset_count(d, MOECLIP_TRAIN) == 80 && moeclip_dataset_count(d, MOECLIP_TEST) == 21);
+  CHECK(strcmp(moeclip_dataset_class_name(d, 0), "off-center face") == 0);
+  CHECK(strcmp(moeclip_dataset_class_name(d, 100), "yin and yang symbol") == 0);
   moeclip_dataset_destroy(d);
   d = opened("MNIST");
   CHECK(moeclip_dataset_classes(d) == 10 && strcmp(moeclip_dataset_class_name(d, 9), "9 - nine") == 0);
