@@ -3,10 +3,11 @@
 
 usage: tiny_benchmarks.py OUT [--classes N] [--images M] [--only SET,...]
 
-Lays out, below OUT, what the makers' archives unpack to: the same folders, lists, MATLAB 5 files, CIFAR pickles (and their
-binary form, in OUT/binary), IDX files, JPEG pictures. Only the numbers are small: N classes (4; at most 10), M training and
-M test pictures a class (8). Pictures of a class share a colour and a texture, so that a model can learn them. The Python
-standard library is enough; the same arguments give the same bytes.
+Lays out, below OUT, what the makers' archives unpack to: the same folders, lists, MATLAB 5 files, CIFAR pickles (and
+their binary form, in OUT/binary), IDX files, JPEG pictures. Only the numbers are small: N classes (4; at most 10), M
+training and M test pictures a class (8). Pictures of a class share a colour and fine stripes, those of a set a coarse
+pattern, so that a model can learn the classes and a selector the sets. The Python standard library is enough; the same
+arguments give the same bytes.
 """
 import argparse
 import gzip
@@ -23,14 +24,30 @@ from pathlib import Path
 def colour(label):
     """Three numbers from 0 to 255, as far apart as ten classes allow."""
     hue = label * 0.381966 % 1.0
-    return [int(128 + 100 * math.cos(2 * math.pi * (hue + shift / 3))) for shift in range(3)]
+    return [int(128 + 70 * math.cos(2 * math.pi * (hue + shift / 3))) for shift in range(3)]
 
 
-def rgb_pixels(label, size, rng):
-    """[3][size][size]: the class's colour under stripes of the class's direction and width."""
-    base, phase, period = colour(label), rng.random() * 6.28, 3 + label % 4
+# The folders of the sets below OUT; a set's place is the number of its pattern.
+FOLDERS = ["fgvc-aircraft-2013b", "caltech101", "cifar-10-batches-py", "cifar-100-python", "dtd", "eurosat",
+           "flowers-102", "food-101", "oxford-iiit-pet", "stanford_cars", "SUN397", "tiny-imagenet-200"]
+
+
+def pattern(style, u, v):
+    """-1 to 1 at a place of the picture (0 to 1): rings, squares, bars across or down, in three widths."""
+    periods = 2 + style // 4 * 2
+    if style % 4 == 0:
+        return math.cos(6.28 * periods * math.hypot(u - 0.5, v - 0.5))
+    if style % 4 == 1:
+        return 1.0 if int(2 * periods * u) % 2 == int(2 * periods * v) % 2 else -1.0
+    return math.sin(6.28 * periods * (u if style % 4 == 2 else v))
+
+
+def rgb_pixels(label, size, rng, folder):
+    """[3][size][size]: the class's colour under the set's pattern and stripes of the class's direction and width."""
+    base, phase, period, style = colour(label), rng.random() * 6.28, 3 + label % 4, FOLDERS.index(folder)
     dx, dy = math.cos(label * 0.9), math.sin(label * 0.9)
-    wave = [[30 * math.sin(6.28 * (x * dx + y * dy) / period + phase) for x in range(size)] for y in range(size)]
+    wave = [[40 * pattern(style, x / size, y / size) + 18 * math.sin(6.28 * (x * dx + y * dy) / period + phase)
+             for x in range(size)] for y in range(size)]
     return [[[max(0, min(255, int(c + w + rng.randrange(-12, 13)))) for w in row] for row in wave] for c in base]
 
 
@@ -59,7 +76,8 @@ class Bits:
 
 
 AC_SYMBOLS = [0] + [run << 4 | size for run in range(16) for size in range(1, 11)] + [0xF0]
-DCT = [[math.cos((2 * x + 1) * u * math.pi / 16) * (math.sqrt(0.125) if u == 0 else 0.5) for x in range(8)] for u in range(8)]
+DCT = [[math.cos((2 * x + 1) * u * math.pi / 16) * (math.sqrt(0.125) if u == 0 else 0.5) for x in range(8)]
+       for u in range(8)]
 ZIGZAG = sorted(((u, v) for v in range(8) for u in range(8)),
                 key=lambda p: (p[0] + p[1], p[1] if (p[0] + p[1]) % 2 else p[0]))
 QUANTUM = 12
@@ -141,7 +159,8 @@ def mat_array(name, mx_class, sides, body):
 def mat_numbers(name, values, kind="B"):
     """A row of class double, kept in the smallest type that holds it, as MATLAB does."""
     codes = {"B": 2, "H": 4, "d": 9}
-    return mat_array(name, 6, [1, len(values)], mat_element(codes[kind], struct.pack("<%d%s" % (len(values), kind), *values)))
+    body = struct.pack("<%d%s" % (len(values), kind), *values)
+    return mat_array(name, 6, [1, len(values)], mat_element(codes[kind], body))
 
 
 def mat_text(name, text):
@@ -188,7 +207,8 @@ def pickle_int(i):
 
 def pickle_array(rows, data):
     make = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + b"K\0\x85" + pickle_text(b"b") + b"tR"
-    kind = b"cnumpy\ndtype\n(" + pickle_text(b"u1") + b"K\0K\1tR(K\3" + pickle_text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    kind = b"cnumpy\ndtype\n(" + pickle_text(b"u1") + b"K\0K\1tR(K\3" + pickle_text(b"|")
+    kind += b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
     shape = pickle_int(rows) + b"M" + struct.pack("<H", 3072) + b"\x86"
     return make + b"(K\1" + shape + kind + b"\x89" + pickle_text(data) + b"tb"
 
@@ -200,11 +220,14 @@ def pickle_dict(pairs):
 # --- sets -------------------------------------------------------------------------------------------------------------
 
 NAMES = {
-    "Aircraft": ["707-320", "727-200", "A300B4", "A340-200", "Boeing 717", "C-130", "DC-3", "F/A-18", "Tu-134", "Yak-42"],
-    "Caltech101": ["Faces", "Faces_easy", "Leopards", "Motorbikes", "accordion", "airplanes", "anchor", "ant", "barrel", "bass"],
+    "Aircraft": ["707-320", "727-200", "A300B4", "A340-200", "Boeing 717", "C-130", "DC-3", "F/A-18", "Tu-134",
+                 "Yak-42"],
+    "Caltech101": ["Faces", "Faces_easy", "Leopards", "Motorbikes", "accordion", "airplanes", "anchor",
+                   "ant", "barrel", "bass"],
     "CIFAR10": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
     "CIFAR100": ["apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle"],
-    "DTD": ["banded", "blotchy", "braided", "bubbly", "bumpy", "chequered", "cobwebbed", "cracked", "crosshatched", "crystalline"],
+    "DTD": ["banded", "blotchy", "braided", "bubbly", "bumpy", "chequered", "cobwebbed", "cracked",
+            "crosshatched", "crystalline"],
     "EuroSAT": ["AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop",
                 "Residential", "River", "SeaLake"],
     "Food": ["apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio", "beef_tartare", "beet_salad", "beignets",
@@ -218,7 +241,8 @@ NAMES = {
     "SUN397": ["/a/abbey", "/a/airplane_cabin", "/a/apartment_building/outdoor", "/b/bakery/shop", "/b/bar",
                "/b/barn", "/c/cafeteria", "/c/church/indoor", "/c/church/outdoor", "/y/yard"],
     "TinyImageNet": [("n02124075", "Egyptian cat"), ("n04067472", "reel"), ("n04540053", "volleyball"),
-                     ("n04099969", "rocking chair, rocker"), ("n07749582", "lemon"), ("n01641577", "bullfrog, Rana catesbeiana"),
+                     ("n04099969", "rocking chair, rocker"), ("n07749582", "lemon"),
+                     ("n01641577", "bullfrog, Rana catesbeiana"),
                      ("n02802426", "basketball"), ("n09246464", "cliff, drop, drop-off"), ("n07920052", "espresso"),
                      ("n03970156", "plunger, plumber's helper")],
 }
@@ -233,7 +257,8 @@ class Maker:
 
     def picture(self, path, label, size=32):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpeg(rgb_pixels(label, size, self.rng(path.relative_to(self.out))), size))
+        inner = path.relative_to(self.out)
+        path.write_bytes(jpeg(rgb_pixels(label, size, self.rng(inner), inner.parts[0]), size))
 
     def text(self, path, lines):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -272,8 +297,8 @@ class Maker:
         """batches: (pickle's name, binary's name, pictures of each class)."""
         for name, binary_name, per_class in batches:
             labels = self.mixed(folder + name, per_class)
-            pixels = [b"".join(bytes(row) for plane in rgb_pixels(label, 32, self.rng(folder, name, i)) for row in plane)
-                      for i, label in enumerate(labels)]
+            pictures = [rgb_pixels(label, 32, self.rng(folder, name, i), folder) for i, label in enumerate(labels)]
+            pixels = [b"".join(bytes(row) for plane in picture for row in plane) for picture in pictures]
             pairs = [(b"data", pickle_array(len(labels), b"".join(pixels))),
                      (label_key, pickle_list([pickle_int(i) for i in labels])),
                      (b"batch_label", pickle_text(name.encode())),
@@ -296,7 +321,8 @@ class Maker:
                    lambda label: bytes([label]))
 
     def cifar100(self):
-        self.cifar("cifar-100-python", "cifar-100-binary", [("train", "train.bin", self.m), ("test", "test.bin", self.m)],
+        batches = [("train", "train.bin", self.m), ("test", "test.bin", self.m)]
+        self.cifar("cifar-100-python", "cifar-100-binary", batches,
                    ("meta", b"fine_label_names", "fine_label_names.txt"), b"fine_labels", NAMES["CIFAR100"][:self.n],
                    lambda label: bytes([label // 5, label]))
 

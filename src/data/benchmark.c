@@ -158,14 +158,16 @@ static moeclip_code find_set(const char *root, const char *name, const known_set
   return code;
 }
 
-moeclip_code moeclip_benchmark_find(const char *root, const char *set, char *path, size_t n_path, moeclip_error *err) {
+moeclip_code moeclip_benchmark_find(const char *root, const char *set, char *path, size_t n_path,
+                                    moeclip_error *err) {
   const known_set *s;
   char *folder;
   MC_TRY(find_set(root, set, &s, &folder, err));
   bool fits = strlen(folder) < n_path;
   if (fits) strcpy(path, folder);
   free(folder);
-  return fits ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: the path is longer than %zu bytes", root, n_path);
+  if (fits) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: the path is longer than %zu bytes", root, n_path);
 }
 
 const moeclip_benchmark_set *mc_benchmark_recognise(const char *folder) {
@@ -181,8 +183,8 @@ const moeclip_benchmark_set *mc_benchmark_recognise(const char *folder) {
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-/* Published names stand in label order: they fit a set with all of its classes, and, where the labels are numbers in the
- * set's own files, also one with fewer. Names that a copy has of its own stay where the counts differ. */
+/* Published names stand in label order: they fit a set with all of its classes, and, where the labels are numbers in
+ * the set's own files, also one with fewer. Names that a copy has of its own stay where the counts differ. */
 static moeclip_code name_classes(moeclip_dataset *d, const moeclip_benchmark_set *set, moeclip_error *err) {
   moeclip_benchmark_texts texts;
   size_t n = d->n_classes;

@@ -47,15 +47,15 @@ static bool is_bytes_type(const mc_value *v) {
                                                    mc_text_is(item(v->object.arguments, 0)->text, "uint8"));
 }
 
-/* _reconstruct(ndarray, (0,), 'b') with the state (version, (rows, PIXELS), type, by columns?, bytes). NULL: it is; else
- * what it is not. */
+/* _reconstruct(ndarray, (0,), 'b') with the state (version, (rows, PIXELS), type, by columns?, bytes). NULL: it is;
+ * else what it is not. */
 static const char *array_of(const mc_value *v, size_t *rows, bool *by_columns, const uint8_t **pixels) {
   /* Python 3 writes bytes, and so the array, by a call of a codec in protocols 0 to 2. */
   if (!v) return "there is none (a pickle that Python 3 wrote again must be of protocol 3 or 4)";
-  if (v->kind != MC_VALUE_OBJECT || !(mc_is_global(v->object.callable, "numpy.core.multiarray", "_reconstruct") ||
-                                            mc_is_global(v->object.callable, "numpy._core.multiarray", "_reconstruct"))) {
-    return "not a numpy array";
-  }
+  bool made = v->kind == MC_VALUE_OBJECT &&
+              (mc_is_global(v->object.callable, "numpy.core.multiarray", "_reconstruct") ||
+               mc_is_global(v->object.callable, "numpy._core.multiarray", "_reconstruct"));
+  if (!made) return "not a numpy array";
   const mc_value *state = v->object.state;
   if (!state || state->kind != MC_VALUE_TUPLE || state->list.n != 5) return "a numpy array without its state";
   const mc_value *shape = item(state, 1), *order = item(state, 3), *bytes = item(state, 4);
@@ -80,8 +80,8 @@ static moeclip_code add_rows(moeclip_dataset *d, const variant *v, const char *p
   bool by_columns = false;
   const uint8_t *pixels = NULL;
   uint32_t block = 0;
-  const char *wrong = p->root->kind == MC_VALUE_DICT ? array_of(mc_dict_get(p->root, "data"), &rows, &by_columns, &pixels)
-                                                     : "there is no dictionary";
+  const char *wrong = "there is no dictionary";
+  if (p->root->kind == MC_VALUE_DICT) wrong = array_of(mc_dict_get(p->root, "data"), &rows, &by_columns, &pixels);
   if (wrong) {
     free(data);
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: its \"data\": %s; download it again", path, wrong);

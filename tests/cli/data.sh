@@ -40,7 +40,9 @@ python3 - "$T/out" <<'PYTHON' || fail "the JSON: $(cat "$T/out")"
 import json, sys
 sets = json.load(open(sys.argv[1]))["sets"]
 assert len(sets) == 13 and all(s["state"] == "partial" and s["classes"] == 3 and s["path"] for s in sets)
-assert sum(s["known"]["train"] for s in sets) == 3334 + 6941 + 100000 + 1880 + 21600 + 1020 + 75750 + 60000 + 3680 + 8144 + 87003 + 100000
+known = {s["name"]: s["known"] for s in sets}
+assert known["Aircraft"] == {"train": 3334, "test": 3333, "classes": 100}
+assert known["SUN397"] == {"train": 87003, "test": 21751, "classes": 397}
 PYTHON
 
 # A tiny CLIP evaluates every set from its folder, all of its test pictures.
@@ -55,6 +57,23 @@ done
 for folder in caltech101/101_ObjectCategories eurosat/2750 SUN397; do
   expect 0 'of 5)' eval --quiet --threads 1 --model "$T/clip.safetensors" "$T/sets/$folder"
 done
+
+# A set with all of its pictures (of no bytes: only their names are looked at).
+python3 - "$T/whole/dtd/dtd" <<'PYTHON' || exit 1
+import os, sys
+names = ["%s%d" % (chr(97 + c // 10), c) for c in range(47)]
+for c in names:
+    os.makedirs("%s/images/%s" % (sys.argv[1], c))
+os.makedirs(sys.argv[1] + "/labels")
+for split in "train", "test":
+    lines = ["%s/%s_%s_%04d.jpg" % (c, c, split, i) for c in names for i in range(40)]
+    for line in lines:
+        open("%s/images/%s" % (sys.argv[1], line), "w").close()
+    with open("%s/labels/%s1.txt" % (sys.argv[1], split), "w") as f:
+        f.write("\n".join(lines))
+PYTHON
+expect 0 '^DTD *complete *1880 train, 1880 test, 47 classes, 8 templates ' data "$T/whole"
+expect 0 '^1 of 13 sets are there, 1 of them complete$' data "$T/whole"
 
 # One that cannot be read is a failure, and the others are still told.
 echo '../x 707-320' >"$T/sets/fgvc-aircraft-2013b/data/images_variant_test.txt"

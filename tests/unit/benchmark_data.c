@@ -8,7 +8,7 @@
 #include "files.h"
 #include "moeclip/benchmark_data.h"
 
-static const char *const names[] = {"Aircraft", "Caltech101", "CIFAR10",   "CIFAR100",     "DTD",    "EuroSAT",     "Flowers",
+static const char *const names[] = {"Aircraft", "Caltech101", "CIFAR10", "CIFAR100",  "DTD",          "EuroSAT", "Flowers",
                                     "Food",     "MNIST",      "OxfordPet", "StanfordCars", "SUN397", "TinyImageNet"};
 enum { N_SETS = sizeof names / sizeof *names };
 
@@ -29,7 +29,8 @@ static void test_tables(void) {
   static const size_t n_templates[] = {2, 34, 18, 18, 8, 3, 1, 1, 1, 1, 9, 2, 1};
   static const size_t n_names[] = {0, 101, 10, 0, 0, 10, 102, 0, 10, 0, 0, 0, 200};
   static const size_t n_classes[] = {100, 101, 10, 100, 47, 10, 102, 101, 10, 37, 196, 397, 200};
-  static const size_t n_all[] = {6667, 8677, 60000, 60000, 3760, 27000, 7169, 101000, 70000, 7349, 16185, 108754, 110000};
+  static const size_t n_all[] = {6667,   8677,  60000, 60000, 3760,   27000, 7169,
+                                 101000, 70000, 7349,  16185, 108754, 110000};
   static const size_t n_order[] = {0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 200};
   CHECK(moeclip_benchmark_count() == N_SETS);
   CHECK(!moeclip_benchmark_at(N_SETS));
@@ -94,7 +95,7 @@ static int class_by_colour(const moeclip_image *image, int n_classes) {
   for (int k = 0; k < n_classes; k++) {
     double distance = 0;
     for (int c = 0; c < 3; c++) {
-      double wanted = 128 + 100 * cos(2 * 3.14159265358979 * (fmod(k * 0.381966, 1) + c / 3.0));
+      double wanted = 128 + 70 * cos(2 * 3.14159265358979 * (fmod(k * 0.381966, 1) + c / 3.0));
       distance += (mean[c] - wanted) * (mean[c] - wanted);
     }
     if (distance < best) {
@@ -147,11 +148,13 @@ static void test_copies(void) {
   static const char *const classes[N_SETS][3] = {
       {"707-320", "727-200", "A300B4"}, {"Faces", "Faces easy", "Leopards"}, {"airplane", "automobile", "bird"},
       {"apple", "aquarium fish", "baby"}, {"banded", "blotchy", "braided"},
-      {"AnnualCrop", "Forest", "HerbaceousVegetation"}, {"pink primrose", "hard-leaved pocket orchid", "canterbury bells"},
+      {"AnnualCrop", "Forest", "HerbaceousVegetation"},
+      {"pink primrose", "hard-leaved pocket orchid", "canterbury bells"},
       {"apple pie", "baby back ribs", "baklava"}, {"0 - zero", "1 - one", "2 - two"},
       {"Abyssinian", "American Bulldog", "American Pit Bull Terrier"},
       {"AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"},
-      {"abbey", "airplane cabin", "apartment building/outdoor"}, {"Egyptian Mau", "fishing casting reel", "volleyball"}};
+      {"abbey", "airplane cabin", "apartment building/outdoor"},
+      {"Egyptian Mau", "fishing casting reel", "volleyball"}};
   make("--classes 3 --images 5");
   for (size_t i = 0; i < N_SETS; i++) {
     const moeclip_benchmark_set *s = moeclip_benchmark_at(i);
@@ -180,8 +183,17 @@ static void test_copies(void) {
 static void test_complete_names(void) {
   make("--classes 10 --images 1 --only EuroSAT,CIFAR10,MNIST");
   moeclip_dataset *d = opened("EuroSAT");
-  CHECK(strcmp(moeclip_dataset_class_name(d, 0), "annual crop land") == 0);
+  CHECK(moeclip_dataset_classes(d) == 10 && strcmp(moeclip_dataset_class_name(d, 0), "annual crop land") == 0);
   CHECK(strcmp(moeclip_dataset_class_name(d, 9), "lake or sea") == 0);
+  moeclip_dataset_destroy(d);
+  /* With as many folders as names, the names are the published ones; the folder of no class does not count. */
+  for (int c = 0; c < 101; c++) files_text(files_path("all/caltech101/101_ObjectCategories/%03d/image_0001.jpg", c), "");
+  files_text(files_path("all/caltech101/101_ObjectCategories/BACKGROUND_Google/image_0001.jpg"), "");
+  REQUIRE_OK(moeclip_benchmark_open(files_path("all"), "Caltech101", NULL, &d, &err), err);
+  CHECK(moeclip_dataset_classes(d) == 101);
+  CHECK(moeclip_dataset_count(d, MOECLIP_TRAIN) == 80 && moeclip_dataset_count(d, MOECLIP_TEST) == 21);
+  CHECK(strcmp(moeclip_dataset_class_name(d, 0), "off-center face") == 0);
+  CHECK(strcmp(moeclip_dataset_class_name(d, 100), "yin and yang symbol") == 0);
   moeclip_dataset_destroy(d);
   d = opened("MNIST");
   CHECK(moeclip_dataset_classes(d) == 10 && strcmp(moeclip_dataset_class_name(d, 9), "9 - nine") == 0);
@@ -221,6 +233,33 @@ static void test_cifar_forms(void) {
   }
 }
 
+/* The same array, as numpy keeps one whose columns lie together. */
+static void test_cifar_by_columns(void) {
+  uint8_t *data, *turned;
+  size_t n, at = 0;
+  moeclip_dataset *rows = opened("CIFAR100"), *columns;
+  REQUIRE_OK(mc_file_read(files_path("cifar-100-python/test"), 1 << 24, &data, &n, &err), err);
+  for (size_t i = 0; i + 8 < n && !at; i++) at = memcmp(data + i, "tb\x89T", 4) == 0 ? i + 4 : 0;
+  turned = malloc(n);
+  CHECK(at > 0 && turned);
+  size_t n_rows = moeclip_dataset_count(rows, MOECLIP_TEST);
+  if (at && turned) {
+    memcpy(turned, data, n);
+    turned[at - 2] = 0x88;
+    for (size_t r = 0; r < n_rows; r++) {
+      for (size_t i = 0; i < 3072; i++) turned[at + 4 + i * n_rows + r] = data[at + 4 + r * 3072 + i];
+    }
+    files_write(files_path("cifar-100-python/test"), turned, n);
+    columns = opened("CIFAR100");
+    check_same(rows, columns);
+    moeclip_dataset_destroy(columns);
+    files_write(files_path("cifar-100-python/test"), data, n);
+  }
+  moeclip_dataset_destroy(rows);
+  free(turned);
+  free(data);
+}
+
 /* --- the seeded split --------------------------------------------------------------------------------------------- */
 
 /* The number that a path of the sorted list has. */
@@ -241,7 +280,8 @@ static void test_seeded_split(void) {
   CHECK(json_array_size(first) > 0 && json_array_size(last) > 0);
   /* Two classes; the list is in the order of the numbers. The class that ClassName.txt names first comes last in it. */
   for (int k = 0; k < 1000; k++) {
-    for (int s = 0; s < 3; s++) files_text(files_path(places[s], s == 2 ? k < 300 ? "a/b" : "c/d" : k < 300 ? "A" : "b", k), "");
+    for (int s = 0; s < 2; s++) files_text(files_path(places[s], k < 300 ? "A" : "b", k), "");
+    files_text(files_path(places[2], k < 300 ? "a/b" : "c/d", k), "");
   }
   files_text(files_path("one/SUN397/ClassName.txt"), "/c/d\n/a/b\n");
   for (int s = 0; s < 3; s++) {
@@ -364,8 +404,8 @@ static void test_bad_matlab(void) {
       char **texts;
       size_t n_rows;
       files_write(files_path("changed.mat"), copy, n);
-      if (mc_matlab_table(files_path("changed.mat"), "annotations", "class", "fname", &numbers, &texts, &n_rows, &err) ==
-          MOECLIP_OK) {
+      if (mc_matlab_table(files_path("changed.mat"), "annotations", "class", "fname", &numbers, &texts, &n_rows,
+                          &err) == MOECLIP_OK) {
         CHECK(n_rows == 15);
         for (size_t i = 0; i < n_rows; i++) free(texts[i]);
         free(texts);
@@ -431,6 +471,7 @@ int main(void) {
   test_copies();
   test_variants();
   test_cifar_forms();
+  test_cifar_by_columns();
   test_bad_lists();
   test_bad_matlab();
   test_bad_pickles();
