@@ -28,6 +28,9 @@ static const struct {
 #define PRESET_NAMES \
   "cifar100-10, cifar100-20, cifar100-50, tinyimagenet-5, tinyimagenet-10, tinyimagenet-20, imagenet100-10"
 
+static const char *const preset_names[] = {"cifar100-10", "cifar100-20", "cifar100-50", "tinyimagenet-5", "tinyimagenet-10", "tinyimagenet-20",
+                                          "imagenet100-10", NULL};
+
 static const mc_preset_field fields[] = {
     {"base", MC_OPT_LONG, "base", AT(base)},
     {"increment", MC_OPT_LONG, "increment", AT(increment)},
@@ -76,17 +79,6 @@ static json_t *built_in_json(size_t k) {
 }
 
 /* --- the plan ----------------------------------------------------------------------------------------------------------- */
-
-static moeclip_code find_preset(const char *name, json_t **out, moeclip_error *err) {
-  for (size_t k = 0; k < sizeof built_in / sizeof built_in[0]; k++) {
-    if (strcmp(name, built_in[k].name) != 0) continue;
-    *out = built_in_json(k);
-    return *out ? MOECLIP_OK : mc_fail_memory(err, 4096, "a preset");
-  }
-  if (strchr(name, '/') || strchr(name, '.')) return mc_preset_load(name, FORMAT, out, err);
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s: there is no such preset; there are " PRESET_NAMES
-                 ", and files (whose name has a dot)", name);
-}
 
 static moeclip_code take_order(mc_cil_plan *plan, const json_t *order, const char *name, moeclip_error *err) {
   const json_t *label;
@@ -138,7 +130,7 @@ static moeclip_code take(mc_cil_plan *plan, const json_t *root, const mc_args *a
 static moeclip_code make(const mc_args *args, mc_cil_plan *plan, moeclip_error *err) {
   mc_cil_options *o = &plan->o;
   json_t *root = NULL;
-  MC_TRY(find_preset(o->preset, &root, err));
+  MC_TRY(mc_preset_find(o->preset, preset_names, built_in_json, FORMAT, &root, err));
   moeclip_code code = take(plan, root, args, err);
   json_decref(root);
   MC_TRY(code);

@@ -82,7 +82,8 @@ static int published_of(const char *preset) {
   return -1;
 }
 
-static void put_table(const reporting *r, FILE *f) {
+static void put_table(const void *report, FILE *f) {
+  const reporting *r = report;
   int p = published_of(r->preset);
   fprintf(f, "%-28s %10s", "percent", "this run");
   fprintf(f, p >= 0 ? " %10s\n" : "\n", "published");
@@ -96,7 +97,8 @@ static void put_table(const reporting *r, FILE *f) {
   if (p >= 0) fputs("Published: the authors' logs, ViT-B/16.\n", f);
 }
 
-static void put_csv(const reporting *r, FILE *f) {
+static void put_csv(const void *report, FILE *f) {
+  const reporting *r = report;
   const json_t *steps = steps_of(r->root), *step, *pair;
   size_t i, j;
   fputs("after_step,on_step,accuracy,right,pictures\n", f);
@@ -146,7 +148,8 @@ static void put_curves(const reporting *r, FILE *f) {
   free(table);
 }
 
-static void put_page(const reporting *r, FILE *f) {
+static void put_page(const void *report, FILE *f) {
+  const reporting *r = report;
   const json_t *run = json_object_get(r->root, "run");
   const char *backbone = json_string_value(json_object_get(run, "backbone"));
   char subtitle[256];
@@ -161,19 +164,9 @@ static void put_page(const reporting *r, FILE *f) {
   mc_html_end(f);
 }
 
-static moeclip_code put_file(const reporting *r, void (*put)(const reporting *, FILE *), const char *folder, const char *name,
-                             moeclip_error *err) {
-  char *text = NULL;
-  size_t n = 0;
-  FILE *f = open_memstream(&text, &n);
-  if (!f) return mc_fail_memory(err, 4096, "a report");
-  put(r, f);
-  return mc_html_write(f, &text, &n, folder, name, err);
-}
-
 moeclip_code mc_cil_report(const json_t *root, const char *preset, const char *folder, moeclip_error *err) {
   reporting r = {root, preset};
-  MC_TRY(put_file(&r, put_table, folder, "table.txt", err));
-  MC_TRY(put_file(&r, put_csv, folder, "results.csv", err));
-  return put_file(&r, put_page, folder, "report.html", err);
+  MC_TRY(mc_report_file(&r, put_table, folder, "table.txt", err));
+  MC_TRY(mc_report_file(&r, put_csv, folder, "results.csv", err));
+  return mc_report_file(&r, put_page, folder, "report.html", err);
 }

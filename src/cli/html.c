@@ -142,12 +142,15 @@ void mc_html_experts(FILE *f, const char *title, const json_t *blocks) {
   fputs("</svg>\n", f);
 }
 
-moeclip_code mc_html_write(FILE *f, char **text, size_t *n, const char *folder, const char *name, moeclip_error *err) {
-  char *path = mc_format("%s/%s", folder, name);
-  moeclip_code code = fclose(f) == 0 && path ? MOECLIP_OK : mc_fail_memory(err, 4096, "a report");
-  if (code == MOECLIP_OK) code = mc_file_write(path, *text, *n, err);
+moeclip_code mc_report_file(const void *report, void (*put)(const void *report, FILE *f), const char *folder, const char *name,
+                            moeclip_error *err) {
+  char *text = NULL, *path = mc_format("%s/%s", folder, name);
+  size_t n = 0;
+  FILE *f = open_memstream(&text, &n);
+  if (f) put(report, f);
+  moeclip_code code = f && fclose(f) == 0 && path ? MOECLIP_OK : mc_fail_memory(err, 4096, "a report");
+  if (code == MOECLIP_OK) code = mc_file_write(path, text, n, err);
   free(path);
-  free(*text);
-  *text = NULL;
+  free(text);
   return code;
 }

@@ -23,7 +23,8 @@ void mc_html_chart(FILE *f, const char *title, const double *values, int n, int 
 /* How one task used the experts: [{"counts": [...], "frozen": [...]}, ...] of a tower's blocks as a grid, darker for more use. */
 void mc_html_experts(FILE *f, const char *title, const json_t *blocks);
 
-/* Closes a stream made by open_memstream and writes what it holds to folder/name. *text belongs to the stream. */
-moeclip_code mc_html_write(FILE *f, char **text, size_t *n, const char *folder, const char *name, moeclip_error *err);
+/* Writes folder/name with what put prints. */
+moeclip_code mc_report_file(const void *report, void (*put)(const void *report, FILE *f), const char *folder, const char *name,
+                            moeclip_error *err);
 
 #endif

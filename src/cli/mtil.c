@@ -39,9 +39,24 @@ static moeclip_code copy_templates(const char *set, mc_prompts *out, moeclip_err
   return code;
 }
 
+static moeclip_code open_own(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *d, moeclip_error *err) {
+  const mc_learn_options *o = &plan->o.learn;
+  static const mc_list no_files;
+  mc_data_choice choice = o->data;
+  choice.seed = seed;
+  if (o->shots) choice.max_train = o->shots;
+  MC_TRY(mc_dataset_open_named(plan->sets[i].own, &choice, &d->dataset, err));
+  MC_TRY(mc_prompts_collect(&o->templates, &no_files, plan->sets[i].name, &d->prompts, err));
+  d->templates = d->prompts.items;
+  d->n_templates = d->prompts.n;
+  d->rate = plan->sets[i].rate;
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *d, moeclip_error *err) {
   const mc_mtil_options *o = &plan->o;
   const char *set = plan->sets[i].name;
+  if (plan->sets[i].own) return open_own(plan, i, seed, d, err);
   moeclip_dataset_options choice;
   moeclip_dataset_options_defaults(&choice);
   choice.seed = seed;
@@ -73,7 +88,7 @@ static moeclip_code open_reference(mc_session *s, moeclip_dataset **out, moeclip
     mc_data_choice_defaults(&choice);
     return mc_dataset_open_named(asked, &choice, out, err);
   }
-  if (!*plan->reference) return MOECLIP_OK;
+  if (!*plan->reference || !plan->o.data) return MOECLIP_OK;
   if (moeclip_benchmark_find(plan->o.data, plan->reference, path, sizeof path, &missing) != MOECLIP_OK) {
     if (!plan->o.learn.quiet) mc_warn("without a reference set: %s", missing.message);
     return MOECLIP_OK;
@@ -84,7 +99,7 @@ static moeclip_code open_reference(mc_session *s, moeclip_dataset **out, moeclip
 /* All sets must be there before hours are spent on the first. */
 static moeclip_code check_sets(const mc_mtil_plan *plan, moeclip_error *err) {
   char path[4096];
-  for (size_t i = 0; i < plan->n_sets; i++) {
+  for (size_t i = 0; i < plan->n_sets && !plan->sets[i].own; i++) {
     MC_TRY(moeclip_benchmark_find(plan->o.data, plan->sets[i].name, path, sizeof path, err));
   }
   return MOECLIP_OK;

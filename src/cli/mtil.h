@@ -9,6 +9,7 @@ enum { MC_MTIL_MOST_SETS = 32 };
 
 typedef struct mc_mtil_options {
   mc_learn_options learn;   /* what a session needs; filled from the preset where nothing was given */
+  mc_list own;              /* --set [NAME=]PATH: the user's own, in place of the preset's */
   const char *data, *out, *preset, *sets, *reference, *checkpoints;
   double rate;              /* --lr: NaN when not given */
   int print_preset, as_published, eval_only;
@@ -16,6 +17,7 @@ typedef struct mc_mtil_options {
 
 typedef struct mc_mtil_set {
   char name[64];
+  const char *own;          /* the argument of --set; NULL: one of the benchmark's */
   double rate;
 } mc_mtil_set;
 

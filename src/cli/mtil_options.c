@@ -33,6 +33,8 @@ static const struct {
                 {"order2-few", order_2, true}};
 #define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few"
 
+static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few", NULL};
+
 static const mc_preset_field fields[] = {
     {"iterations", MC_OPT_LONG, "iterations", AT(learn.task.iterations)},
     {"batch", MC_OPT_INT, "batch", AT(learn.task.batch)},
@@ -88,17 +90,6 @@ static json_t *built_in_json(size_t k) {
 
 /* --- the plan ----------------------------------------------------------------------------------------------------------- */
 
-static moeclip_code find_preset(const char *name, json_t **out, moeclip_error *err) {
-  for (size_t k = 0; k < sizeof built_in / sizeof built_in[0]; k++) {
-    if (strcmp(name, built_in[k].name) != 0) continue;
-    *out = built_in_json(k);
-    return *out ? MOECLIP_OK : mc_fail_memory(err, 4096, "a preset");
-  }
-  if (strchr(name, '/') || strchr(name, '.')) return mc_preset_load(name, FORMAT, out, err);
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s: there is no such preset; there are " PRESET_NAMES
-                 ", and files (whose name has a dot)", name);
-}
-
 static moeclip_code take_sets(mc_mtil_plan *plan, const json_t *root, const char *name, moeclip_error *err) {
   const json_t *sets = json_object_get(root, "sets"), *one;
   size_t i;
@@ -129,6 +120,28 @@ static moeclip_code take_sets(mc_mtil_plan *plan, const json_t *root, const char
   return MOECLIP_OK;
 }
 
+/* --set: pictures of the user's own, by the published settings. */
+static moeclip_code take_own(mc_mtil_plan *plan, moeclip_error *err) {
+  const mc_list *own = &plan->o.own;
+  if (own->n > MC_MTIL_MOST_SETS) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--set: at most %d are possible", MC_MTIL_MOST_SETS);
+  for (size_t i = 0; i < own->n; i++) {
+    mc_named_path p = mc_named_path_of(own->items[i]);
+    const char *name = p.name;
+    size_t n = p.n_name;
+    if (!name) {
+      n = strlen(p.path);
+      while (n > 1 && p.path[n - 1] == '/') n--;
+      for (name = p.path + n; name > p.path && name[-1] != '/';) name--;
+      n -= (size_t)(name - p.path);
+    }
+    plan->sets[i] = (mc_mtil_set){.own = own->items[i], .rate = 1e-3};
+    snprintf(plan->sets[i].name, sizeof plan->sets[i].name, "%.*s", (int)n, name);
+  }
+  plan->n_sets = own->n;
+  if (plan->o.checkpoints) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--set and --checkpoints exclude each other");
+  return MOECLIP_OK;
+}
+
 /* --sets A,B,C: keeps those, in the preset's order. */
 static moeclip_code keep_sets(mc_mtil_plan *plan, const char *list, moeclip_error *err) {
   bool keep[MC_MTIL_MOST_SETS] = {false};
@@ -154,12 +167,13 @@ static moeclip_code make(const mc_args *args, mc_mtil_plan *plan, moeclip_error 
   static const char *const others[] = {"format", "name", "sets", "reference", NULL};
   mc_mtil_options *o = &plan->o;
   json_t *root = NULL;
-  MC_TRY(find_preset(o->preset, &root, err));
+  MC_TRY(mc_preset_find(o->preset, preset_names, built_in_json, FORMAT, &root, err));
   moeclip_code code = mc_preset_take(root, fields, N_FIELDS, others, args, o, o->preset, err);
   if (code == MOECLIP_OK) code = take_sets(plan, root, o->preset, err);
   json_decref(root);
   memcpy(plan->all, plan->sets, sizeof plan->all);
   plan->n_all = plan->n_sets;
+  if (code == MOECLIP_OK && o->own.n) code = take_own(plan, err);
   if (code == MOECLIP_OK && o->sets) code = keep_sets(plan, o->sets, err);
   for (size_t i = 0; !isnan(o->rate) && i < plan->n_sets; i++) plan->sets[i].rate = o->rate;
   /* The published thresholds are for AlexNet's features; with the tower's own tokens they would mean something else. */
@@ -177,7 +191,7 @@ int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *plan) {
   *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options};
   const mc_mtil_options *o = &plan->o;
   if (!o->print_preset) {
-    if (!o->data) return mc_usage_error(c, "--data is missing: the folder that the data sets were unpacked in");
+    if (!o->data && o->own.n == 0) return mc_usage_error(c, "--data is missing: the folder that the data sets were unpacked in; or --set");
     if (!o->learn.files.model) return mc_usage_error(c, "--model is missing: CLIP's weights");
     if (!o->out) return mc_usage_error(c, "--out is missing: a folder for the results");
     if (o->eval_only != (o->checkpoints != NULL)) {
@@ -220,8 +234,14 @@ static void defaults(void *p) {
 
 static const mc_option options[] = {
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_TEXT, "data", "DIR", "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed",
+    {MC_OPT_TEXT, "data", "DIR", "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed, or --set",
      AT(data), 0, 0, 0, 0},
+    {MC_OPT_LIST, "set", "[NAME=]PATH",
+     "pictures of your own, as for `moeclip learn`, in place of the preset's data sets. May be given several times", AT(own), 0, 0, 0, 0},
+    {MC_OPT_LIST, "template", "TEXT", "a prompt with {} for the class names of --set. May be given several times",
+     AT(learn.templates), 0, 0, 0, "a photo of a {}."},
+    {MC_OPT_LIST, "classes", "[NAME=]FILE", "class names, one a line in order of label, for a --set that has only numbers",
+     AT(learn.data.classes), 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights: safetensors, .pth or .pt. Needed", AT(learn.files.model), 0, 0, 0, 0},
     {MC_OPT_TEXT, "out", "FOLDER",
      "for state.safetensors, matrix.json, matrix.txt, matrix.svg, results.csv, table.txt and report.html. Needed", AT(out), 0, 0, 0, 0},

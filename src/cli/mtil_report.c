@@ -37,7 +37,8 @@ static void put_percent(FILE *f, int width, double v) {
 
 /* --- table.txt ----------------------------------------------------------------------------------------------------------- */
 
-static void put_table(const reporting *r, FILE *f) {
+static void put_table(const void *report, FILE *f) {
+  const reporting *r = report;
   const mc_matrix *m = &r->matrix.m;
   fprintf(f, "%-34s", "accuracy in %");
   for (int j = 0; j < m->n_columns; j++) fprintf(f, " %12.12s", m->names[j]);
@@ -64,7 +65,8 @@ static void put_table(const reporting *r, FILE *f) {
 
 /* --- results.csv ----------------------------------------------------------------------------------------------------------- */
 
-static void put_csv(const reporting *r, FILE *f) {
+static void put_csv(const void *report, FILE *f) {
+  const reporting *r = report;
   const json_t *rows = json_object_get(r->root, "rows"), *row;
   size_t i;
   fputs("after,set,accuracy,right,pictures,to_zero_shot,to_own_task,seconds\n", f);
@@ -183,7 +185,8 @@ static void put_training(const reporting *r, FILE *f) {
   fputs("</tbody></table></div>\n", f);
 }
 
-static void put_page(const reporting *r, FILE *f) {
+static void put_page(const void *report, FILE *f) {
+  const reporting *r = report;
   const json_t *run = json_object_get(r->root, "run");
   const char *backbone = json_string_value(json_object_get(run, "backbone"));
   char subtitle[512];
@@ -204,23 +207,13 @@ static void put_page(const reporting *r, FILE *f) {
   mc_html_end(f);
 }
 
-static moeclip_code put_file(const reporting *r, void (*put)(const reporting *, FILE *), const char *folder, const char *name,
-                             moeclip_error *err) {
-  char *text = NULL;
-  size_t n = 0;
-  FILE *f = open_memstream(&text, &n);
-  if (!f) return mc_fail_memory(err, 4096, "a report");
-  put(r, f);
-  return mc_html_write(f, &text, &n, folder, name, err);
-}
-
 moeclip_code mc_mtil_report(const json_t *root, const mc_mtil_plan *plan, const char *folder, moeclip_error *err) {
   reporting r = {.root = root, .plan = plan};
   MC_TRY(mc_matrix_of_results(root, &r.matrix, err));
   r.mean = mc_matrix_summary(&r.matrix.m);
-  moeclip_code code = put_file(&r, put_table, folder, "table.txt", err);
-  if (code == MOECLIP_OK) code = put_file(&r, put_csv, folder, "results.csv", err);
-  if (code == MOECLIP_OK) code = put_file(&r, put_page, folder, "report.html", err);
+  moeclip_code code = mc_report_file(&r, put_table, folder, "table.txt", err);
+  if (code == MOECLIP_OK) code = mc_report_file(&r, put_csv, folder, "results.csv", err);
+  if (code == MOECLIP_OK) code = mc_report_file(&r, put_page, folder, "report.html", err);
   mc_matrix_of_clear(&r.matrix);
   return code;
 }

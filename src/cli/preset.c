@@ -1,6 +1,7 @@
 #include "cli/preset.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,7 @@ moeclip_code mc_preset_take(const json_t *object, const mc_preset_field *fields,
   return MOECLIP_OK;
 }
 
-moeclip_code mc_preset_load(const char *path, const char *format, json_t **out, moeclip_error *err) {
+static moeclip_code load(const char *path, const char *format, json_t **out, moeclip_error *err) {
   uint8_t *data;
   size_t n;
   json_error_t where;
@@ -97,4 +98,18 @@ moeclip_code mc_preset_load(const char *path, const char *format, json_t **out, 
   }
   *out = root;
   return MOECLIP_OK;
+}
+
+moeclip_code mc_preset_find(const char *name, const char *const *names, json_t *(*make)(size_t k), const char *format, json_t **out,
+                            moeclip_error *err) {
+  char list[512] = "";
+  for (size_t k = 0, n = 0; names[k]; k++) {
+    n += (size_t)snprintf(list + n, sizeof list - n, "%s, ", names[k]);
+    if (strcmp(name, names[k]) != 0) continue;
+    *out = make(k);
+    return *out ? MOECLIP_OK : mc_fail_memory(err, 4096, "a preset");
+  }
+  if (strchr(name, '/') || strchr(name, '.')) return load(name, format, out, err);
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s: there is no such preset; there are %sand files (whose name has a dot)", name,
+                 list);
 }

@@ -20,7 +20,9 @@ void mc_preset_put(json_t *object, const mc_preset_field *fields, size_t n, cons
 moeclip_code mc_preset_take(const json_t *object, const mc_preset_field *fields, size_t n, const char *const *others,
                             const mc_args *args, void *options, const char *name, moeclip_error *err);
 
-/* A file of JSON with the "format" wanted. */
-moeclip_code mc_preset_load(const char *path, const char *format, json_t **out, moeclip_error *err);
+/* The preset that --preset names: make(k) when it is names[k] (NULL-ended), else, when it has a dot or a slash, a file of JSON with the
+ * "format" wanted. */
+moeclip_code mc_preset_find(const char *name, const char *const *names, json_t *(*make)(size_t k), const char *format, json_t **out,
+                            moeclip_error *err);
 
 #endif

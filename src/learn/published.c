@@ -271,6 +271,10 @@ static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, mo
     why =
         "experts were added after its first tasks, whose routers do not know them; a published router chooses among "
         "all experts";
+  } else if (l->options.shared_router && l->n_tasks > 1) {
+    why = "its tasks share one router, and a published checkpoint has one for each";
+  } else if (chooser && !l->selector) {
+    why = "it has no selector; leave the autochooser out";
   } else if (chooser && !mc_selector_has_reference(l->selector)) {
     why =
         "its selector has no reference set, which is number 0 of the published autoencoders; leave the autochooser out";

@@ -3,24 +3,7 @@
 M=$(realpath "$1") DATA=$(realpath "$2") PICTURES=$3
 ROOT=$(realpath "$DATA/../..")
 MODEL=$ROOT/data/model.safetensors
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-failed=0
-
-fail() {
-  echo "bench.sh: $*" >&2
-  failed=1
-}
-
-# expect CODE PATTERN ARGUMENTS...
-expect() {
-  code=$1 pattern=$2
-  shift 2
-  "$M" "$@" >"$T/out" 2>"$T/err" </dev/null
-  is=$?
-  [ $is -eq "$code" ] || fail "moeclip $*: exit code $is, not $code: $(tail -n 3 "$T/err")"
-  cat "$T/out" "$T/err" | grep -qe "$pattern" || fail "moeclip $*: no \"$pattern\" in: $(cat "$T/out" "$T/err")"
-}
+. "$(dirname "$0")/tools/common.sh"
 
 # killed ARGUMENTS...: the same command again and again, killed after 1, 2, 3 ... seconds, until it gets through.
 killed() {
@@ -127,6 +110,8 @@ small balance --balance 0.01 --experts 4
 small few --preset order2-few --experts 4 --shots 2
 small batch --as-published --experts 4
 small tuned --mode finetune
+expect 0 'after own' bench mtil --set own="$T/sets/dtd/dtd/images" --set digits="$T/sets/MNIST" --template 'a {} texture.' --model "$MODEL" \
+  --iterations 2 --batch 4 --selector-iterations 2 --quiet --out "$T/own"
 for name in one shared image none given balance few batch tuned; do
   cmp -s "$T/plain/state.safetensors" "$T/$name/state.safetensors" && fail "--$name changes nothing"
 done

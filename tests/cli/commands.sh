@@ -1,26 +1,13 @@
 #!/bin/sh
 # The command line as a user meets it: messages, exit codes, info and convert. usage: commands.sh MOECLIP DATA
 M=$1 DATA=$2
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-failed=0
+. "$(dirname "$0")/tools/common.sh"
 
-fail() {
-  echo "commands.sh: $*" >&2
-  failed=1
-}
-
-# expect CODE PATTERN ARGUMENTS...: the exit code, and what must be on standard output or error
-expect() {
-  code=$1 pattern=$2
-  shift 2
-  "$M" "$@" >"$T/out" 2>"$T/err" </dev/null
-  is=$?
-  [ $is -eq "$code" ] || fail "moeclip $*: exit code $is, not $code: $(cat "$T/err")"
-  cat "$T/out" "$T/err" | grep -qe "$pattern" || fail "moeclip $*: no \"$pattern\" in: $(cat "$T/out" "$T/err")"
-  # A failure says one line on standard error; nothing of it goes to standard output.
-  [ "$code" -eq 0 ] || [ "$(wc -l <"$T/err")" -eq 1 ] || fail "moeclip $*: not one line: $(cat "$T/err")"
-  [ "$code" -eq 0 ] || grep -q '^moeclip: ' "$T/err" || fail "moeclip $*: $(cat "$T/err")"
+# A failure says one line on standard error; nothing of it goes to standard output.
+refuse() {
+  expect "$@"
+  [ "$(wc -l <"$T/err")" -eq 1 ] || fail "moeclip $*: not one line: $(cat "$T/err")"
+  grep -q '^moeclip: ' "$T/err" || fail "moeclip $*: $(cat "$T/err")"
 }
 
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
@@ -41,28 +28,28 @@ for command in learn eval classify pretrain info convert data; do
   done
 done
 
-expect 2 'unknown command "lern"; did you mean "learn"?' lern
-expect 2 'unknown option --foo' --foo
-expect 2 'did you mean --iterations?' learn --iteration 3 x
-expect 2 'batch: "12x" is not a whole number from 1 to 1048576' learn --batch 12x x
-expect 2 '"nan" is not a number from 0 to' learn --dropout nan x
-expect 2 'model is missing' learn --state s x
-expect 2 'state is missing' learn --model m x
-expect 2 'a DOMAIN is missing' learn --model m --state s
-expect 2 '3 learning rates for 2 domains' learn --model m --state s --lr 1,2,3 a b
-expect 2 'lr: "x" is not a number above 0' learn --model m --state s --lr 1,x a b
-expect 2 'exclude each other' learn --model m --state s --shots 5 --max-train 5 a
-expect 2 'candidates are needed' classify --model m x.jpg
-expect 2 'pairs is missing' pretrain --out x
-expect 2 'does not divide' pretrain --out x --pairs x --patch 7
-expect 2 'its own sizes' pretrain --out x --pairs x --init m --embed 3
-expect 2 'one argument too many' info a b
-expect 1 "$T/none: cannot open" info "$T/none"
-expect 1 "$T/none: cannot open" learn --model "$T/none" --state "$T/s" x
-expect 1 "$T/no/s.* cannot create" learn --model "$T/none" --state "$T/no/s" x
-expect 1 "$T/none: cannot open" eval --model "$T/none" x
-expect 1 "$T/none: cannot open" classify --model "$T/none" --labels a,b "$T"/none.jpg
-expect 1 "$T: no picture" classify --model "$T/none" --labels a,b "$T"
+refuse 2 'unknown command "lern"; did you mean "learn"?' lern
+refuse 2 'unknown option --foo' --foo
+refuse 2 'did you mean --iterations?' learn --iteration 3 x
+refuse 2 'batch: "12x" is not a whole number from 1 to 1048576' learn --batch 12x x
+refuse 2 '"nan" is not a number from 0 to' learn --dropout nan x
+refuse 2 'model is missing' learn --state s x
+refuse 2 'state is missing' learn --model m x
+refuse 2 'a DOMAIN is missing' learn --model m --state s
+refuse 2 '3 learning rates for 2 domains' learn --model m --state s --lr 1,2,3 a b
+refuse 2 'lr: "x" is not a number above 0' learn --model m --state s --lr 1,x a b
+refuse 2 'exclude each other' learn --model m --state s --shots 5 --max-train 5 a
+refuse 2 'candidates are needed' classify --model m x.jpg
+refuse 2 'pairs is missing' pretrain --out x
+refuse 2 'does not divide' pretrain --out x --pairs x --patch 7
+refuse 2 'its own sizes' pretrain --out x --pairs x --init m --embed 3
+refuse 2 'one argument too many' info a b
+refuse 1 "$T/none: cannot open" info "$T/none"
+refuse 1 "$T/none: cannot open" learn --model "$T/none" --state "$T/s" x
+refuse 1 "$T/no/s.* cannot create" learn --model "$T/none" --state "$T/no/s" x
+refuse 1 "$T/none: cannot open" eval --model "$T/none" x
+refuse 1 "$T/none: cannot open" classify --model "$T/none" --labels a,b "$T"/none.jpg
+refuse 1 "$T: no picture" classify --model "$T/none" --labels a,b "$T"
 [ -z "$(ls "$T" | grep -v -e out -e err -e help)" ] || fail "left behind: $(ls "$T")"
 
 # info
@@ -73,7 +60,7 @@ expect 0 'TorchScript archive' info "$DATA/files/script.pt"
 expect 0 ': safetensors$' info "$DATA/files/expected.safetensors"
 expect 0 '^BF16 \[2, 3\] *bf16$' info --tensors "$DATA/files/state_dict.pth"
 expect 0 '"container": "PyTorch zip checkpoint"' info "$DATA/files/state_dict.pth" --json
-expect 1 'complex.pth' info "$DATA/files/complex.pth"
+refuse 1 'complex.pth' info "$DATA/files/complex.pth"
 
 # convert: there and back gives the same bytes
 expect 0 '20 tensors, 0 of them' convert "$DATA/files/state_dict.pth" "$T/a.safetensors"
@@ -89,9 +76,9 @@ expect 0 '14 of them' convert "$T/single.safetensors" "$T/half2.safetensors" --d
 same "$T/half.safetensors" "$T/half2.safetensors"
 expect 0 '14 of them' convert --dtype bf16 "$T/single.safetensors" "$T/single.safetensors" # onto itself
 expect 0 '14 BF16' info "$T/single.safetensors"
-expect 1 'its ending must say' convert "$T/a.safetensors" "$T/a.txt"
-expect 1 'holds no CLIP' convert "$T/a.safetensors" "$T/d.safetensors" --names openai
-expect 1 'cannot create' convert "$T/a.safetensors" "$T/no/d.safetensors"
+refuse 1 'its ending must say' convert "$T/a.safetensors" "$T/a.txt"
+refuse 1 'holds no CLIP' convert "$T/a.safetensors" "$T/d.safetensors" --names openai
+refuse 1 'cannot create' convert "$T/a.safetensors" "$T/no/d.safetensors"
 
 # Output that cannot be written is no success.
 if [ -w /dev/full ]; then

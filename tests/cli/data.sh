@@ -1,24 +1,7 @@
 #!/bin/sh
 # `moeclip data` and `moeclip eval` on tiny copies of the benchmarks' sets. usage: data.sh MOECLIP DATA PICTURES
 M=$(realpath "$1") DATA=$(realpath "$2") PICTURES=$3
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-failed=0
-
-fail() {
-  echo "data.sh: $*" >&2
-  failed=1
-}
-
-# expect CODE PATTERN ARGUMENTS...
-expect() {
-  code=$1 pattern=$2
-  shift 2
-  "$M" "$@" >"$T/out" 2>"$T/err" </dev/null
-  is=$?
-  [ $is -eq "$code" ] || fail "moeclip $*: exit code $is, not $code: $(tail -n 3 "$T/err")"
-  cat "$T/out" "$T/err" | grep -qe "$pattern" || fail "moeclip $*: no \"$pattern\" in: $(cat "$T/out" "$T/err")"
-}
+. "$(dirname "$0")/tools/common.sh"
 
 make() { python3 "$DATA/../../scripts/tiny_benchmarks.py" "$@" || exit 1; }
 

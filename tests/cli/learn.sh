@@ -2,25 +2,9 @@
 # Learning for real, with a tiny CLIP: what is written, going on after kill -9 and after signals, eval, classify.
 # usage: learn.sh MOECLIP DATA PICTURES
 M=$(realpath "$1") PICTURES=$3
-T=$(mktemp -d) || exit 1
+. "$(dirname "$0")/tools/common.sh"
 running=
 trap '[ -n "$running" ] && kill -9 $running 2>/dev/null; rm -rf "$T"' EXIT
-failed=0
-
-fail() {
-  echo "learn.sh: $*" >&2
-  failed=1
-}
-
-# expect CODE PATTERN ARGUMENTS...
-expect() {
-  code=$1 pattern=$2
-  shift 2
-  "$M" "$@" >"$T/out" 2>"$T/err" </dev/null
-  is=$?
-  [ $is -eq "$code" ] || fail "moeclip $*: exit code $is, not $code: $(tail -n 3 "$T/err")"
-  cat "$T/out" "$T/err" | grep -qe "$pattern" || fail "moeclip $*: no \"$pattern\" in: $(cat "$T/out" "$T/err")"
-}
 
 same() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 accuracies() { grep -E '"(accuracy|right|n|to|mean)"' "$1"; }

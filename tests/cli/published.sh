@@ -2,24 +2,7 @@
 # convert --model: a state into a published checkpoint and back, without PyTorch (tests/torch has more, with it).
 # usage: published.sh MOECLIP DATA PICTURES
 M=$(realpath "$1") PICTURES=$3
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-failed=0
-
-fail() {
-  echo "published.sh: $*" >&2
-  failed=1
-}
-
-# expect CODE PATTERN ARGUMENTS...
-expect() {
-  code=$1 pattern=$2
-  shift 2
-  "$M" "$@" >"$T/out" 2>"$T/err" </dev/null
-  is=$?
-  [ $is -eq "$code" ] || fail "moeclip $*: exit code $is, not $code: $(tail -n 3 "$T/err")"
-  cat "$T/out" "$T/err" | grep -qe "$pattern" || fail "moeclip $*: no \"$pattern\" in: $(cat "$T/out" "$T/err")"
-}
+. "$(dirname "$0")/tools/common.sh"
 
 "$PICTURES" "$T/pictures" || exit 1
 cd "$T" || exit 1

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "moeclip/dataset.h"
+#include "look.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -15,22 +15,6 @@ static void put(const char *folder, const char *name, const uint8_t *data, size_
   snprintf(path, sizeof path, "%s/%s", folder, name);
   FILE *f = fopen(path, "wb");
   if (!f || fwrite(data, 1, n, f) != n || fclose(f) != 0) abort();
-}
-
-static void look(const char *folder) {
-  moeclip_dataset *d;
-  moeclip_error err = {0};
-  if (moeclip_dataset_open(folder, NULL, &d, &err) != MOECLIP_OK) {
-    if (d || !err.message[0]) abort();
-    return;
-  }
-  for (size_t i = 0; i < moeclip_dataset_count(d, MOECLIP_TRAIN); i++) {
-    moeclip_image image;
-    if (!moeclip_dataset_class_name(d, (size_t)moeclip_dataset_label(d, MOECLIP_TRAIN, i))) abort();
-    if (moeclip_dataset_load(d, MOECLIP_TRAIN, i, &image, &err) != MOECLIP_OK) abort();
-    moeclip_image_clear(&image);
-  }
-  moeclip_dataset_destroy(d);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
@@ -43,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   mkdir(folder, 0700);
   put(folder, "meta", data + 2, n_meta);
   for (int i = 1; i < 3; i++) put(folder, files[i], data + 2 + n_meta, n_bytes - 2 - n_meta);
-  look(folder);
+  fuzz_look(folder);
   for (int i = 0; i < 3; i++) {
     char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, files[i]);

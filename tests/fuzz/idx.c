@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "moeclip/dataset.h"
+#include "look.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
@@ -22,22 +22,6 @@ static void put(const char *path, const uint8_t *data, size_t n, int packed) {
   }
 }
 
-static void look(const char *folder) {
-  moeclip_dataset *d;
-  moeclip_error err = {0};
-  if (moeclip_dataset_open(folder, NULL, &d, &err) != MOECLIP_OK) {
-    if (d || !err.message[0]) abort();
-    return;
-  }
-  for (size_t i = 0; i < moeclip_dataset_count(d, MOECLIP_TRAIN); i++) {
-    moeclip_image image;
-    if (!moeclip_dataset_class_name(d, (size_t)moeclip_dataset_label(d, MOECLIP_TRAIN, i))) abort();
-    if (moeclip_dataset_load(d, MOECLIP_TRAIN, i, &image, &err) != MOECLIP_OK) abort();
-    moeclip_image_clear(&image);
-  }
-  moeclip_dataset_destroy(d);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   char folder[64], images[128], labels[128];
   if (n_bytes < 1) return 0;
@@ -50,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   /* What the input itself packs is unpacked whatever the name: both ways reach zlib. */
   put(images, data + 1, n_bytes - 1 - n_labels, (int)packed);
   put(labels, data + n_bytes - n_labels, n_labels, 0);
-  look(folder);
+  fuzz_look(folder);
   unlink(images);
   unlink(labels);
   rmdir(folder);
