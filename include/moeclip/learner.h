@@ -169,6 +169,8 @@ typedef struct moeclip_classify_options {
   size_t n_templates;
   int task;                  /* MOECLIP_TASK_AUTO, a task's number, or MOECLIP_TASK_NONE */
   int top;                   /* how many labels to give back: 5 */
+  double logit_scale;        /* what cosines are multiplied with before the softmax; 0: the model's own (the published test code
+                                has 100, which is also where CLIP's training ended) */
   moeclip_selection selection;
 } moeclip_classify_options;
 MOECLIP_API void moeclip_classify_options_defaults(moeclip_classify_options *options);

@@ -41,6 +41,8 @@ static const mc_option options[] = {
      AT(templates), 0, 0, 0, "a photo of a {}."},
     {MC_OPT_LIST, "templates", "FILE", "prompts, one a line", AT(template_files), 0, 0, 0, 0},
     {MC_OPT_INT, "top", "K", "labels to show for a picture", AT(how.top), 1, 1000000, 0, 0},
+    {MC_OPT_REAL, "logit-scale", "X", "what cosines are multiplied with for the probabilities; 100 in the published code",
+     AT(how.logit_scale), 0, 1e6, 0, "the model's own"},
     {MC_OPT_TEXT, "task", "WHICH",
      "who answers: auto (the selector decides), none (the untouched CLIP), a task's name or number", AT(task), 0, 0,
      0, 0},

@@ -317,7 +317,7 @@ static const char about[] =
     "the experts and its router), evaluates all of them after each one, and writes the accuracy matrix with Transfer, Average and Last, "
     "beside the published results.\n\nA run that was stopped or killed goes on when the same command is given again, from its last "
     "checkpoint within a task, and ends with the same results.\n\nClassifying takes the class of the largest cosine, so the published "
-    "code's fixed logit scale of 100 needs no option here.";
+    "code's fixed logit scale of 100 changes nothing here; `moeclip classify` has --logit-scale for its probabilities.";
 
 const mc_command mc_command_bench_mtil = {
     .name = "bench mtil",

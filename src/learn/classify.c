@@ -84,7 +84,8 @@ static moeclip_code answer(classifying *r, const float *feature, int route, doub
   candidates *c = &r->of_route[route + 1];
   if (!c->name) MC_TRY(fill_candidates(r, route, c, err));
   int embed = l->model->clip->sizes.embed, n = (int)c->n, top = r->options->top < n ? r->options->top : n;
-  float scale = expf(mc_learner_clip(l)->logit_scale.value[0]);
+  double wanted = r->options->logit_scale;
+  float scale = wanted > 0 ? (float)wanted : expf(mc_learner_clip(l)->logit_scale.value[0]);
   ranked *all = mc_alloc((size_t)n, sizeof *all);
   *out = (moeclip_answer){.task = route, .n_labels = top, .score = score, .label = mc_alloc((size_t)top, sizeof(int)),
                           .name = mc_alloc((size_t)top, sizeof(char *)), .probability = mc_alloc((size_t)top, sizeof(float))};

@@ -126,6 +126,32 @@ for name in ("DTD", "MNIST"):
         assert routes.get(name if learned else "zero-shot") == row["cells"][name]["n"], (name, i, routes)
 PYTHON
 
+# --- released checkpoints: the same numbers as the runs that they were made of ------------------------------------------------
+python3 - "$T" <<'PYTHON'
+import json, sys
+preset = json.load(open(f"{sys.argv[1]}/order1-full.json"))
+preset["sets"] = [s for s in preset["sets"] if s["name"] in ("DTD", "MNIST")]
+json.dump(preset, open(f"{sys.argv[1]}/two.json", "w"))
+PYTHON
+two() { expect 0 'Last' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --threshold 0.06 --quiet --out "$@"; }
+mkdir "$T/released"
+for set in DTD MNIST; do
+  sets=DTD
+  [ $set = DTD ] || sets=DTD,MNIST
+  two "$T/to-$set" --sets $sets --iterations 3 --batch 6 --selector-iterations 4 --reference-iterations 4 --selector-hidden 8
+  expect 0 "$set.pth" convert --model "$MODEL" --autochooser "$T/released/${set}_autochooser.pth" "$T/to-$set/state.safetensors" \
+    "$T/released/$set.pth"
+done
+two "$T/from-released" --checkpoints "$T/released" --eval-only
+cut -d, -f1-7 "$T/to-MNIST/results.csv" >"$T/a.csv"
+cut -d, -f1-7 "$T/from-released/results.csv" >"$T/b.csv"
+cmp -s "$T/a.csv" "$T/b.csv" || fail "released checkpoints score otherwise: $(diff "$T/a.csv" "$T/b.csv")"
+opens "$T/from-released/report.html" 'MNIST'
+rm "$T/released/MNIST_autochooser.pth"
+expect 1 'MNIST_autochooser.pth' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --quiet --out "$T/missing" \
+  --checkpoints "$T/released" --eval-only
+expect 2 'eval-only needs --checkpoints' bench mtil --data "$T/sets" --model "$MODEL" --out "$T/x" --eval-only
+
 # --- class-incremental: the same, and the published test's noise and crops ----------------------------------------------------
 python3 "$ROOT/scripts/tiny_benchmarks.py" "$T/cil-sets" --classes 8 --images 6 --only CIFAR100,MNIST >/dev/null || exit 1
 cil() { "$@" bench cil --data "$T/cil-sets" --model "$MODEL" --base 2 --increment 2 --batch 4 --seed 5 --checkpoint-seconds 0 --quiet \

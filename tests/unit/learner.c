@@ -310,6 +310,19 @@ static void test_answers(void) {
     CHECK_MSG(same == (mixed[i] < 0), "picture %d through task %d: %s as by the untouched CLIP", i, (int)mixed[i],
               same ? "the same" : "not the same");
   }
+  /* Twice the scale, twice the distance between two labels' log-probabilities. */
+  moeclip_classify_options how;
+  double distance[2];
+  moeclip_classify_options_defaults(&how);
+  how.task = 0;
+  for (int k = 0; k < 2; k++) {
+    moeclip_answer one;
+    how.logit_scale = k ? 20 : 10;
+    REQUIRE_OK(moeclip_learner_classify(learned, images, 1, &how, &one, &err), err);
+    distance[k] = log((double)one.probability[0] / one.probability[1]);
+    moeclip_answers_clear(&one, 1);
+  }
+  CHECK_MSG(distance[0] > 0 && fabs(distance[1] / distance[0] - 2) < 1e-3, "%g and %g", distance[0], distance[1]);
   moeclip_answers_clear(a, N_IMAGES);
   moeclip_answers_clear(plain, N_IMAGES);
   for (int i = 0; i < N_IMAGES; i++) moeclip_image_clear(&images[i]);
