@@ -123,7 +123,8 @@ static moeclip_code take(mc_cil_plan *plan, const json_t *root, const mc_args *a
   MC_TRY(copy_text(root, "set", false, name, plan->set, sizeof plan->set, err));
   MC_TRY(copy_text(root, "template", true, name, plan->template, sizeof plan->template, err));
   if (plan->o.sets.n == 0) return take_order(plan, json_object_get(root, "order"), name, err);
-  *plan->set = 0; /* own pictures have no published order */
+  *plan->set = 0; /* own pictures have no published order, and no published results */
+  snprintf(plan->name, sizeof plan->name, "own pictures");
   return MOECLIP_OK;
 }
 

@@ -146,7 +146,15 @@ static int evaluate_released(running *r) {
   return code == MOECLIP_OK ? MC_EXIT_OK : mc_report(&err);
 }
 
-static int print_preset(const mc_mtil_plan *plan) { return mc_json_print(mc_mtil_plan_json(plan), true) ? MC_EXIT_OK : MC_EXIT_FAILURE; }
+/* Own sets have no place in a preset: those that they stand in for are printed. */
+static int print_preset(const mc_mtil_plan *plan) {
+  mc_mtil_plan copy = *plan;
+  if (plan->o.own.n > 0) {
+    memcpy(copy.sets, plan->all, sizeof copy.sets);
+    copy.n_sets = plan->n_all;
+  }
+  return mc_json_print(mc_mtil_plan_json(&copy), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
+}
 
 int mc_mtil_run(const mc_args *args) {
   running r = {0};

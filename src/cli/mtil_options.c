@@ -138,6 +138,7 @@ static moeclip_code take_own(mc_mtil_plan *plan, moeclip_error *err) {
     snprintf(plan->sets[i].name, sizeof plan->sets[i].name, "%.*s", (int)n, name);
   }
   plan->n_sets = own->n;
+  snprintf(plan->preset_name, sizeof plan->preset_name, "own pictures");
   if (plan->o.checkpoints) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--set and --checkpoints exclude each other");
   return MOECLIP_OK;
 }

@@ -24,6 +24,9 @@ typedef struct reporting {
   mc_summary mean;
 } reporting;
 
+/* Nothing is published of the user's own pictures. */
+static int n_published(const reporting *r) { return r->plan->o.own.n > 0 ? 0 : N_PUBLISHED; }
+
 static double part(mc_summary s, int which) { return which == 0 ? s.transfer : which == 1 ? s.average : s.last; }
 static const char *const parts[3] = {"Transfer", "Average", "Last"};
 
@@ -57,10 +60,10 @@ static void put_table(const void *report, FILE *f) {
   fprintf(f, "%-34s", "this run");
   for (int k = 0; k < 3; k++) put_percent(f, 10, 100 * part(r->mean, k));
   fputc('\n', f);
-  for (int i = 0; i < N_PUBLISHED; i++) {
+  for (int i = 0; i < n_published(r); i++) {
     fprintf(f, "%-34s %9.1f %9.1f %9.1f\n", published[i].method, published[i].transfer, published[i].average, published[i].last);
   }
-  fprintf(f, "%s\n", published_note);
+  if (n_published(r) > 0) fprintf(f, "%s\n", published_note);
 }
 
 /* --- results.csv ----------------------------------------------------------------------------------------------------------- */
@@ -103,11 +106,11 @@ static void put_means(const reporting *r, FILE *f) {
         "<tr class=\"ours\"><td>this run</td>", f);
   for (int k = 0; k < 3; k++) put_cell(f, 100 * part(r->mean, k));
   fputs("</tr>\n", f);
-  for (int i = 0; i < N_PUBLISHED; i++) {
+  for (int i = 0; i < n_published(r); i++) {
     fprintf(f, "<tr><td>%s</td><td>%.1f</td><td>%.1f</td><td>%.1f</td></tr>\n", published[i].method, published[i].transfer,
             published[i].average, published[i].last);
   }
-  fprintf(f, "</tbody></table><p class=\"note\">%s</p>\n", published_note);
+  fprintf(f, "</tbody></table><p class=\"note\">%s</p>\n", n_published(r) > 0 ? published_note : "");
 }
 
 static void put_sets(const reporting *r, FILE *f) {

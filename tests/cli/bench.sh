@@ -115,6 +115,7 @@ small batch --as-published --experts 4
 small tuned --mode finetune
 expect 0 'after own' bench mtil --set own="$T/sets/dtd/dtd/images" --set digits="$T/sets/MNIST" --template 'a {} texture.' --model "$MODEL" \
   --iterations 2 --batch 4 --selector-iterations 2 --quiet --out "$T/own"
+grep -q published "$T/own/table.txt" && fail "published numbers beside the user's own pictures"
 for name in one shared image none given balance few batch tuned; do
   cmp -s "$T/plain/state.safetensors" "$T/$name/state.safetensors" && fail "--$name changes nothing"
 done
@@ -174,6 +175,7 @@ cmp -s "$T/cil-whole/state.safetensors" "$T/cil-published/state.safetensors" || 
 cut -d, -f3- "$T/cil-whole/results.csv" | cmp -s - "$T/cil-published/results.csv" && fail "--as-published changes nothing"
 expect 0 'Last' bench cil --set a="$T/cil-sets/MNIST" --set b="$T/sets/dtd/dtd/images" --base 3 --increment 2 --batch 4 \
   --model "$MODEL" --quiet --out "$T/cil-own"
+grep -q published "$T/cil-own/table.txt" && fail "published numbers beside the user's own classes"
 expect 1 'last step of one class' bench cil --set b="$T/sets/dtd/dtd/images" --base 2 --model "$MODEL" --out "$T/x"
 
 exit $failed
