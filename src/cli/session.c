@@ -236,15 +236,16 @@ static bool checkpoint_is_stale(const mc_session *s) {
 static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
   moeclip_dataset *dataset = NULL;
   if (!s->open_reference || moeclip_learner_has_reference(s->learner)) return MOECLIP_OK;
+  MC_TRY(s->open_reference(s, &dataset, err));
+  if (!dataset) return MOECLIP_OK;
   if (moeclip_learner_tasks(s->learner) > 0) {
+    moeclip_dataset_destroy(dataset);
     return mc_fail(
         err, MOECLIP_ERROR_ARGUMENT,
-        "--reference: %s holds tasks already and no reference set, which must come first; leave the option out, "
+        "--reference: %s holds tasks already and no reference set, which must come first; do without it, "
         "or start another state",
         s->o->files.state);
   }
-  MC_TRY(s->open_reference(s, &dataset, err));
-  if (!dataset) return MOECLIP_OK;
   moeclip_task_options o = s->o->task;
   moeclip_learn_report report;
   o.selector_iterations = s->o->reference_iterations;
@@ -289,11 +290,12 @@ static json_t *experts_json(const moeclip_learner *learner, int text) {
 }
 
 static json_t *report_json(const moeclip_learner *learner, const moeclip_learn_report *r) {
-  json_t *object = json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
-                   (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
-                   "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
-                   mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
-                   mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+  json_t *object =
+      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
+                (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken, "trainable",
+                (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds", mc_json_real(r->seconds),
+                "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds", mc_json_real(r->selector_seconds),
+                "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
     json_object_set_new(object, "experts", json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));
   }

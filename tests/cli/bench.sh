@@ -115,6 +115,20 @@ small batch --as-published --experts 4
 small tuned --mode finetune
 expect 0 'after own' bench mtil --set own="$T/sets/dtd/dtd/images" --set digits="$T/sets/MNIST" --template 'a {} texture.' --model "$MODEL" \
   --iterations 2 --batch 4 --selector-iterations 2 --quiet --out "$T/own"
+# Again, with one more: without a reference set there is none to be missed.
+expect 0 'own is known already' bench mtil --set own="$T/sets/dtd/dtd/images" --set digits="$T/sets/MNIST" --template 'a {} texture.' \
+  --model "$MODEL" --iterations 2 --batch 4 --selector-iterations 2 --out "$T/own"
+rm "$T/own/matrix.json"
+expect 0 'after more' bench mtil --set own="$T/sets/dtd/dtd/images" --set digits="$T/sets/MNIST" --set more="$T/sets/dtd/dtd/images" \
+  --template 'a {} texture.' --model "$MODEL" --iterations 2 --batch 4 --selector-iterations 2 --quiet --out "$T/own"
+# The preset's reference set is not in the folder: said once, and no reason to stop when the run goes on.
+mkdir "$T/no-tiny"
+ln -s "$T/sets/dtd" "$T/sets/MNIST" "$T/no-tiny/"
+for sets in DTD DTD,MNIST; do
+  expect 0 'without a reference set: TinyImageNet' bench mtil --data "$T/no-tiny" --sets $sets --model "$MODEL" --iterations 2 --batch 4 \
+    --selector-iterations 2 --out "$T/no-reference"
+  rm -f "$T/no-reference/matrix.json"
+done
 grep -q published "$T/own/table.txt" && fail "published numbers beside the user's own pictures"
 for name in one shared image none given balance few batch tuned; do
   cmp -s "$T/plain/state.safetensors" "$T/$name/state.safetensors" && fail "--$name changes nothing"
