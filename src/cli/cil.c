@@ -21,23 +21,24 @@ typedef struct running {
   char *state, *checkpoint, *results;
   moeclip_model *model;
   moeclip_learner *learner;
-  moeclip_dataset **sets;   /* [n_sets] */
+  moeclip_dataset **sets; /* [n_sets] */
   size_t n_sets;
-  moeclip_class_of *order;  /* [n_classes] in order of learning */
+  moeclip_class_of *order; /* [n_classes] in order of learning */
   size_t n_classes;
   int n_steps;
-  json_t *root;             /* results.json */
+  json_t *root; /* results.json */
   mc_progress progress;
   moeclip_callbacks callbacks;
 } running;
 
-/* --- data ------------------------------------------------------------------------------------------------------------------ */
+/* --- data -------------------------------------------------------------------------------------------------------- */
 
 static moeclip_code open_published(running *r, moeclip_error *err) {
   const mc_cil_options *o = &r->plan.o;
   mc_data_choice choice = o->choice;
   choice.seed = o->learner.seed;
-  if (!*r->plan.set) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s names no data set; give --set", o->preset);
+  if (!*r->plan.set)
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s names no data set; give --set", o->preset);
   if (!moeclip_benchmark_by_name(r->plan.set)) {
     char *argument = mc_format("%s=%s/%s", r->plan.set, o->data, r->plan.set);
     if (!argument) return mc_fail_memory(err, strlen(o->data), "a file name");
@@ -74,31 +75,36 @@ static moeclip_code published_order(running *r, moeclip_error *err) {
     if ((size_t)order[i] < n_classes) r->order[r->n_classes++] = (moeclip_class_of){r->sets[0], order[i]};
   }
   if (r->n_classes == n_classes || r->plan.order) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: has %zu classes, of which the order %s knows %zu", moeclip_dataset_path(r->sets[0]),
-                 n_classes, r->plan.order_name, r->n_classes);
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: has %zu classes, of which the order %s knows %zu",
+                 moeclip_dataset_path(r->sets[0]), n_classes, r->plan.order_name, r->n_classes);
 }
 
 static moeclip_code order_classes(running *r, moeclip_error *err) {
   size_t n = 0;
   for (size_t i = 0; i < r->n_sets; i++) n += moeclip_dataset_classes(r->sets[i]);
-  if (n > MC_CIL_MOST_CLASSES) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%zu classes: at most %d are possible", n, MC_CIL_MOST_CLASSES);
+  if (n > MC_CIL_MOST_CLASSES)
+    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%zu classes: at most %d are possible", n, MC_CIL_MOST_CLASSES);
   r->order = mc_alloc(MC_CIL_MOST_CLASSES, sizeof *r->order);
   if (!r->order) return mc_fail_memory(err, n * sizeof *r->order, "a class order");
   if (r->plan.order || *r->plan.order_name) {
     MC_TRY(published_order(r, err));
   } else {
     for (size_t i = 0; i < r->n_sets; i++) {
-      for (size_t c = 0; c < moeclip_dataset_classes(r->sets[i]); c++) r->order[r->n_classes++] = (moeclip_class_of){r->sets[i], (int)c};
+      for (size_t c = 0; c < moeclip_dataset_classes(r->sets[i]); c++)
+        r->order[r->n_classes++] = (moeclip_class_of){r->sets[i], (int)c};
     }
   }
   size_t base = (size_t)r->plan.o.base, more = (size_t)r->plan.o.increment;
   if (r->n_classes < base) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "there are %zu classes, but the first step alone has %zu (--base)", r->n_classes, base);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "there are %zu classes, but the first step alone has %zu (--base)",
+                   r->n_classes, base);
   }
   size_t rest = (r->n_classes - base) % more;
   if (rest == 1) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu classes in steps of %zu and then %zu leave a last step of one class, which teaches "
-                   "nothing; choose another --base or --increment", r->n_classes, base, more);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "%zu classes in steps of %zu and then %zu leave a last step of one class, which teaches "
+                   "nothing; choose another --base or --increment",
+                   r->n_classes, base, more);
   }
   r->n_steps = 1 + (int)((r->n_classes - base + more - 1) / more);
   return MOECLIP_OK;
@@ -116,7 +122,7 @@ static moeclip_code select_classes(const running *r, size_t begin, size_t end, c
   return moeclip_dataset_select(r->order + begin, end - begin, name, out, err);
 }
 
-/* --- results --------------------------------------------------------------------------------------------------------------- */
+/* --- results ----------------------------------------------------------------------------------------------------- */
 
 static json_t *describe_run(const running *r) {
   json_t *sets = json_array(), *classes = json_array();
@@ -129,10 +135,11 @@ static json_t *describe_run(const running *r) {
                                           (json_int_t)moeclip_dataset_count(r->sets[i], MOECLIP_TEST)));
   }
   for (size_t c = 0; c < r->n_classes; c++) {
-    json_array_append_new(classes, json_string(moeclip_dataset_class_name(r->order[c].dataset, (size_t)r->order[c].label)));
+    json_array_append_new(classes,
+                          json_string(moeclip_dataset_class_name(r->order[c].dataset, (size_t)r->order[c].label)));
   }
-  return json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed, "settings",
-                   mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
+  return json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed,
+                   "settings", mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
 }
 
 static moeclip_code take_older(running *r, moeclip_error *err) {
@@ -145,11 +152,13 @@ static moeclip_code take_older(running *r, moeclip_error *err) {
   const char *format = json_string_value(json_object_get(old, "format"));
   moeclip_code code = MOECLIP_OK;
   if (!format || strcmp(format, FORMAT) != 0 || !json_is_array(json_object_get(old, "steps"))) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not a file that moeclip bench cil has written; choose another folder with --out",
-                   r->results);
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: not a file that moeclip bench cil has written; choose another folder with --out", r->results);
   } else if (!json_equal(json_object_get(old, "run"), json_object_get(r->root, "run"))) {
-    code = mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: holds the results of another run (other settings, data or model); choose another "
-                   "folder with --out", r->results);
+    code = mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "%s: holds the results of another run (other settings, data or model); choose another "
+                   "folder with --out",
+                   r->results);
   } else {
     json_object_set(r->root, "steps", json_object_get(old, "steps"));
     json_object_set(r->root, "zero_shot", json_object_get(old, "zero_shot"));
@@ -164,11 +173,13 @@ static moeclip_code open_results(running *r, moeclip_error *err) {
   MC_TRY(take_older(r, err));
   /* Results of steps that the state does not know belong to a state that is gone. */
   json_t *steps = json_object_get(r->root, "steps");
-  while ((int)json_array_size(steps) > moeclip_learner_tasks(r->learner)) json_array_remove(steps, json_array_size(steps) - 1);
+  while ((int)json_array_size(steps) > moeclip_learner_tasks(r->learner))
+    json_array_remove(steps, json_array_size(steps) - 1);
   if ((int)json_array_size(steps) + 1 < moeclip_learner_tasks(r->learner)) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s knows %d steps, but %s has the results of only %zu, and the others cannot be measured "
-                   "any more; choose another folder with --out", r->state, moeclip_learner_tasks(r->learner), r->results,
-                   json_array_size(steps));
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "%s knows %d steps, but %s has the results of only %zu, and the others cannot be measured "
+                   "any more; choose another folder with --out",
+                   r->state, moeclip_learner_tasks(r->learner), r->results, json_array_size(steps));
   }
   return MOECLIP_OK;
 }
@@ -181,9 +192,10 @@ static moeclip_code write_results(running *r, moeclip_error *err) {
   return code == MOECLIP_OK ? mc_cil_report(r->root, r->plan.name, r->plan.o.out, err) : code;
 }
 
-/* --- steps ----------------------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------------------------- */
 
-static moeclip_code evaluate(running *r, const moeclip_dataset *d, int task, moeclip_evaluation *out, moeclip_error *err) {
+static moeclip_code evaluate(running *r, const moeclip_dataset *d, int task, moeclip_evaluation *out,
+                             moeclip_error *err) {
   const char *template = r->plan.template;
   moeclip_evaluate_options o = r->plan.o.evaluate;
   o.task = task;
@@ -227,17 +239,20 @@ static moeclip_code measure_step(running *r, int step, const moeclip_learn_repor
     for (size_t c = classes_after(r, step - 1); c < classes_after(r, step); c++) {
       json_array_append_new(classes, json_string(moeclip_dataset_class_name(seen, c)));
     }
-    json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy", mc_json_real(e.accuracy), "n",
-                            (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken", (json_int_t)e.n_broken, "by_step", by_step,
-                            "evaluation_seconds", mc_json_real(e.seconds));
+    json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy",
+                            mc_json_real(e.accuracy), "n", (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken",
+                            (json_int_t)e.n_broken, "by_step", by_step, "evaluation_seconds", mc_json_real(e.seconds));
     if (learned) {
-      json_object_set_new(one, "learned", json_pack("{s:I, s:I, s:I, s:o, s:o}", "iterations", (json_int_t)learned->iterations, "images",
-                                                    (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
-                                                    mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
+      json_object_set_new(
+          one, "learned",
+          json_pack("{s:I, s:I, s:I, s:o, s:o}", "iterations", (json_int_t)learned->iterations, "images",
+                    (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
+                    mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
     }
     json_array_append_new(json_object_get(r->root, "steps"), one);
     if (!r->plan.o.json) {
-      printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step), 100 * e.accuracy);
+      printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step),
+             100 * e.accuracy);
       fflush(stdout);
     }
   }
@@ -267,7 +282,7 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
   return measure_step(r, step, &report, err);
 }
 
-/* --- the whole --------------------------------------------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------------------------------------------- */
 
 static moeclip_code open_learner(running *r, moeclip_error *err) {
   const mc_cil_options *o = &r->plan.o;

@@ -1,4 +1,5 @@
-/* `moeclip bench cil`: the class-incremental benchmark's settings (cil_options.c), running it (cil.c), its report (cil_report.c). */
+/* `moeclip bench cil`: the class-incremental benchmark's settings (cil_options.c), running it (cil.c), its report
+ * (cil_report.c). */
 #ifndef MC_CLI_CIL_H
 #define MC_CLI_CIL_H
 
@@ -13,16 +14,17 @@ typedef struct mc_cil_options {
   moeclip_task_options task;
   moeclip_evaluate_options evaluate;
   mc_data_choice choice;
-  mc_list sets;             /* --set [NAME=]PATH: the user's own */
+  mc_list sets; /* --set [NAME=]PATH: the user's own */
   const char *data, *out, *preset, *template;
   int64_t base, increment;
   int print_preset, as_published, json, quiet;
 } mc_cil_options;
 
 typedef struct mc_cil_plan {
-  mc_cil_options o;         /* with the preset's settings */
+  mc_cil_options o; /* with the preset's settings */
   char name[64], set[64], order_name[64], template[512];
-  int *order;               /* [n_order] labels in order of learning, from the preset or a file; NULL: by order_name, or as they are */
+  int *
+      order; /* [n_order] labels in order of learning, from the preset or a file; NULL: by order_name, or as they are */
   size_t n_order;
 } mc_cil_plan;
 
@@ -34,8 +36,9 @@ json_t *mc_cil_plan_json(const mc_cil_plan *plan);
 int mc_cil_run(const mc_args *args);
 
 /*
- * What results.json holds: {"format": "moeclip cil 1", "run": {...}, "zero_shot": accuracy, "steps": [{"classes": [names], "accuracy",
- * "n", "right", "by_step": [[right, n], ...], "learned": {...}}], "measures": {"average", "last", "forgetting", ...}}.
+ * What results.json holds: {"format": "moeclip cil 1", "run": {...}, "zero_shot": accuracy, "steps": [{"classes":
+ * [names], "accuracy", "n", "right", "by_step": [[right, n], ...], "learned": {...}}], "measures": {"average", "last",
+ * "forgetting", ...}}.
  */
 /* The measures of the steps so far, into root. */
 moeclip_code mc_cil_summarise(json_t *root, moeclip_error *err);

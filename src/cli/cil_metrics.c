@@ -3,7 +3,7 @@
 #include <math.h>
 
 mc_cil_measures mc_cil_measure(const double *r, int n, int stride) {
-#define R(i, j) r[(long)(i) * stride + (j)]
+#define R(i, j) r[(long)(i)*stride + (j)]
   mc_cil_measures m = {0};
   double pairs = 0.5 * n * (n - 1), backward = 0, forward = 0, forgotten = 0;
   for (int i = 0; i < n; i++) {

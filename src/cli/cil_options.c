@@ -13,7 +13,7 @@
 #define HUGE_NUMBER 9e15
 #define FORMAT "moeclip cil preset 1"
 
-/* --- the published settings (method.md section 6) ------------------------------------------------------------------------ */
+/* --- the published settings (method.md section 6) ---------------------------------------------------------------- */
 
 static const struct {
   const char *name, *set, *order;
@@ -28,8 +28,8 @@ static const struct {
 #define PRESET_NAMES \
   "cifar100-10, cifar100-20, cifar100-50, tinyimagenet-5, tinyimagenet-10, tinyimagenet-20, imagenet100-10"
 
-static const char *const preset_names[] = {"cifar100-10", "cifar100-20", "cifar100-50", "tinyimagenet-5", "tinyimagenet-10", "tinyimagenet-20",
-                                          "imagenet100-10", NULL};
+static const char *const preset_names[] = {"cifar100-10",     "cifar100-20",     "cifar100-50",    "tinyimagenet-5",
+                                           "tinyimagenet-10", "tinyimagenet-20", "imagenet100-10", NULL};
 
 static const mc_preset_field fields[] = {
     {"base", MC_OPT_LONG, "base", AT(base)},
@@ -72,13 +72,13 @@ static json_t *built_in_json(size_t k) {
   o.base = built_in[k].base;
   o.increment = built_in[k].increment;
   o.task.batch = built_in[k].batch;
-  json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "name", built_in[k].name, "set", built_in[k].set, "order",
-                           built_in[k].order, "template", "a bad photo of a {}.");
+  json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "name", built_in[k].name, "set",
+                           built_in[k].set, "order", built_in[k].order, "template", "a bad photo of a {}.");
   mc_preset_put(root, fields, N_FIELDS, &o);
   return root;
 }
 
-/* --- the plan ----------------------------------------------------------------------------------------------------------- */
+/* --- the plan ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code take_order(mc_cil_plan *plan, const json_t *order, const char *name, moeclip_error *err) {
   const json_t *label;
@@ -89,7 +89,8 @@ static moeclip_code take_order(mc_cil_plan *plan, const json_t *order, const cha
   }
   if (json_is_null(order) || !order) return MOECLIP_OK;
   if (n == 0 || n > MC_CIL_MOST_CLASSES) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"order\" must be the name of an order, null, or a list of 1 to %d labels", name,
+    return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: \"order\" must be the name of an order, null, or a list of 1 to %d labels", name,
                    MC_CIL_MOST_CLASSES);
   }
   plan->order = mc_alloc(n, sizeof *plan->order);
@@ -104,8 +105,8 @@ static moeclip_code take_order(mc_cil_plan *plan, const json_t *order, const cha
   return MOECLIP_OK;
 }
 
-static moeclip_code copy_text(const json_t *root, const char *key, bool needed, const char *name, char *out, size_t n_out,
-                              moeclip_error *err) {
+static moeclip_code copy_text(const json_t *root, const char *key, bool needed, const char *name, char *out,
+                              size_t n_out, moeclip_error *err) {
   const json_t *value = json_object_get(root, key);
   const char *text = json_string_value(value);
   if ((value && !json_is_null(value) && !text) || (needed && !text) || (text && strlen(text) >= n_out)) {
@@ -137,7 +138,8 @@ static moeclip_code make(const mc_args *args, mc_cil_plan *plan, moeclip_error *
   MC_TRY(code);
   if (o->template) snprintf(plan->template, sizeof plan->template, "%.500s", o->template);
   if (!strstr(plan->template, "{}")) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name", plan->template);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name",
+                   plan->template);
   }
   if (o->as_published) o->evaluate.gate_noise = o->evaluate.training_crop = 1;
   if (o->learner.top_k > o->learner.n_experts) {
@@ -152,7 +154,8 @@ int mc_cil_plan_make(const mc_args *args, mc_cil_plan *plan) {
   *plan = (mc_cil_plan){.o = *(const mc_cil_options *)args->options};
   const mc_cil_options *o = &plan->o;
   if (!o->print_preset) {
-    if (!o->data && o->sets.n == 0) return mc_usage_error(c, "--data is missing: the folder that the data set was unpacked in; or --set");
+    if (!o->data && o->sets.n == 0)
+      return mc_usage_error(c, "--data is missing: the folder that the data set was unpacked in; or --set");
     if (o->data && o->sets.n) return mc_usage_error(c, "--data and --set exclude each other");
     if (!o->files.model) return mc_usage_error(c, "--model is missing: CLIP's weights");
     if (!o->out) return mc_usage_error(c, "--out is missing: a folder for the results");
@@ -168,13 +171,13 @@ json_t *mc_cil_plan_json(const mc_cil_plan *plan) {
     order = json_array();
     for (size_t i = 0; i < plan->n_order; i++) json_array_append_new(order, json_integer(plan->order[i]));
   }
-  json_t *root = json_pack("{s:s, s:s, s:s?, s:o, s:s}", "format", FORMAT, "name", plan->name, "set", *plan->set ? plan->set : NULL,
-                           "order", order, "template", plan->template);
+  json_t *root = json_pack("{s:s, s:s, s:s?, s:o, s:s}", "format", FORMAT, "name", plan->name, "set",
+                           *plan->set ? plan->set : NULL, "order", order, "template", plan->template);
   mc_preset_put(root, fields, N_FIELDS, &plan->o);
   return root;
 }
 
-/* --- the command ----------------------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------------------------- */
 
 static void defaults(void *p) {
   mc_cil_options *o = p;
@@ -191,28 +194,32 @@ static void defaults(void *p) {
 static const mc_option options[] = {
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "data", "DIR",
-     "the folder that the preset's data set was unpacked in (imagenet100: DIR/imagenet100 with train/ and val/). Needed, or --set",
+     "the folder that the preset's data set was unpacked in (imagenet100: DIR/imagenet100 with train/ and val/). "
+     "Needed, or --set",
      AT(data), 0, 0, 0, 0},
     {MC_OPT_LIST, "set", "[NAME=]PATH",
-     "pictures of your own, as for `moeclip learn`. May be given several times: all their classes are learned, in this order", AT(sets), 0,
-     0, 0, 0},
+     "pictures of your own, as for `moeclip learn`. May be given several times: all their classes are learned, in this "
+     "order",
+     AT(sets), 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights: safetensors, .pth or .pt. Needed", AT(files.model), 0, 0, 0, 0},
-    {MC_OPT_TEXT, "out", "FOLDER", "for state.safetensors, results.json, results.csv, table.txt and report.html. Needed", AT(out), 0, 0, 0,
-     0},
+    {MC_OPT_TEXT, "out", "FOLDER",
+     "for state.safetensors, results.json, results.csv, table.txt and report.html. Needed", AT(out), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "What is run", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_TEXT, "preset", "NAME|FILE", "the settings: " PRESET_NAMES ", or a file that --print-preset printed", AT(preset), 0, 0, 0, 0},
-    {MC_OPT_FLAG, "print-preset", NULL, "print the settings that would be used, as JSON, and do nothing else", AT(print_preset), 1, 0, 0,
-     0},
+    {MC_OPT_TEXT, "preset", "NAME|FILE", "the settings: " PRESET_NAMES ", or a file that --print-preset printed",
+     AT(preset), 0, 0, 0, 0},
+    {MC_OPT_FLAG, "print-preset", NULL, "print the settings that would be used, as JSON, and do nothing else",
+     AT(print_preset), 1, 0, 0, 0},
     {MC_OPT_FLAG, "as-published", NULL, "both of the next two, as in the published code", AT(as_published), 1, 0, 0, 0},
     {MC_OPT_FLAG, "gate-noise", NULL, "the routers' noise stays on in the test", AT(evaluate.gate_noise), 1, 0, 0, 0},
-    {MC_OPT_FLAG, "training-crop", NULL, "the test sees random crops, as training does", AT(evaluate.training_crop), 1, 0, 0, 0},
-    {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(choice.max_train), 1, HUGE_NUMBER, 0,
-     "all pictures"},
-    {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(choice.max_test), 1, HUGE_NUMBER, 0,
-     "all pictures"},
-    {MC_OPT_LIST, "classes", "[NAME=]FILE", "class names, one a line in order of label, for a --set that has only numbers",
-     AT(choice.classes), 0, 0, 0, 0},
+    {MC_OPT_FLAG, "training-crop", NULL, "the test sees random crops, as training does", AT(evaluate.training_crop), 1,
+     0, 0, 0},
+    {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(choice.max_train), 1, HUGE_NUMBER,
+     0, "all pictures"},
+    {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(choice.max_test), 1, HUGE_NUMBER,
+     0, "all pictures"},
+    {MC_OPT_LIST, "classes", "[NAME=]FILE",
+     "class names, one a line in order of label, for a --set that has only numbers", AT(choice.classes), 0, 0, 0, 0},
     {MC_OPT_SEED, "seed", "N", "of everything random", AT(learner.seed), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "In place of the preset's settings", 0, 0, 0, 0, 0, 0, 0},
@@ -225,37 +232,50 @@ static const mc_option options[] = {
     {MC_OPT_LONG, "warmup", "N", "optimizer steps until it is reached", AT(task.warmup), 0, 1e12, 0, PRESET},
     {MC_OPT_REAL, "weight-decay", "X", "of AdamW", AT(task.weight_decay), 0, 1e6, 0, PRESET},
     {MC_OPT_REAL, "smoothing", "X", "label smoothing, below 1", AT(task.label_smoothing), 0, 0.999999, 0, PRESET},
-    {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out", AT(task.dropout), 0, 0.999999, 0, PRESET},
-    {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(task.balance), 0, 1e6, 0, PRESET},
+    {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out", AT(task.dropout), 0, 0.999999, 0,
+     PRESET},
+    {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(task.balance), 0, 1e6, 0,
+     PRESET},
     {MC_OPT_INT, "experts", "N", "experts of each block", AT(learner.n_experts), 1, 4096, 0, PRESET},
     {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, PRESET},
     {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, PRESET},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learner.text_adapters), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(files.activation), -1, 0, "auto|quick-gelu|gelu", 0},
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(files.activation), -1, 0,
+     "auto|quick-gelu|gelu", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},
-    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(task.loader_threads), 1, 4096, 0, "as many as compute"},
-    {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(task.kept_bytes), 1, 16777216, 0, "automatic"},
-    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished step", AT(task.checkpoint_seconds), 0, 1e6, 0, 0},
+    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(task.loader_threads), 1, 4096, 0,
+     "as many as compute"},
+    {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(task.kept_bytes), 1, 16777216,
+     0, "automatic"},
+    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished step", AT(task.checkpoint_seconds),
+     0, 1e6, 0, 0},
     {MC_OPT_FLAG, "json", NULL, "print what results.json holds instead of text, once at the end", AT(json), 1, 0, 0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(quiet), 1, 0, 0, 0},
 };
 
 static const char about[] =
-    "Runs the paper's class-incremental benchmark: the classes of one data set are learned a few at a time, with one router for all steps "
-    "and nothing frozen; after each step the pictures of all classes seen so far are classified among those. Reported are the accuracy after "
-    "each step, its mean (Avg), the last (Last), forgetting, backward and forward transfer, the latter as the continuum package defines "
-    "them.\n\nA run that was stopped or killed goes on when the same command is given again, and ends with the same results.";
+    "Runs the paper's class-incremental benchmark: the classes of one data set are learned a few at a time, with one "
+    "router for all steps "
+    "and nothing frozen; after each step the pictures of all classes seen so far are classified among those. Reported "
+    "are the accuracy after "
+    "each step, its mean (Avg), the last (Last), forgetting, backward and forward transfer, the latter as the "
+    "continuum package defines "
+    "them.\n\nA run that was stopped or killed goes on when the same command is given again, and ends with the same "
+    "results.";
 
 const mc_command mc_command_bench_cil = {
     .name = "bench cil",
     .summary = "the paper's class-incremental benchmark",
     .usage = "--data DIR --model FILE --out FOLDER [options]",
     .about = about,
-    .examples = "  moeclip bench cil --data ~/data --model ViT-B-16.pt --out runs/cifar100\n"
-                "  moeclip bench cil --preset tinyimagenet-20 --data ~/data --model ViT-B-16.pt --out runs/tiny --as-published\n"
-                "  moeclip bench cil --set birds/ --set tools/ --base 4 --increment 2 --model clip.safetensors --out runs/mine\n",
+    .examples =
+        "  moeclip bench cil --data ~/data --model ViT-B-16.pt --out runs/cifar100\n"
+        "  moeclip bench cil --preset tinyimagenet-20 --data ~/data --model ViT-B-16.pt --out runs/tiny "
+        "--as-published\n"
+        "  moeclip bench cil --set birds/ --set tools/ --base 4 --increment 2 --model clip.safetensors --out "
+        "runs/mine\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(mc_cil_options),

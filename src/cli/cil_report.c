@@ -59,15 +59,16 @@ moeclip_code mc_cil_summarise(json_t *root, moeclip_error *err) {
   for (size_t i = 0; i < n; i++) sum += accuracy_of(json_array_get(steps, i));
   mc_cil_measures m = mc_cil_measure(r, (int)n, (int)n);
   free(r);
-  json_t *object = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "average", mc_json_real(sum / (double)n), "last",
-                             mc_json_real(accuracy_of(json_array_get(steps, n - 1))), "accuracy_a", mc_json_real(m.accuracy_a), "forgetting",
-                             mc_json_real(m.forgetting), "backward_transfer", mc_json_real(m.backward_transfer),
-                             "positive_backward_transfer", mc_json_real(m.positive_backward_transfer), "remembering",
-                             mc_json_real(m.remembering), "forward_transfer", mc_json_real(m.forward_transfer));
+  json_t *object =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "average", mc_json_real(sum / (double)n), "last",
+                mc_json_real(accuracy_of(json_array_get(steps, n - 1))), "accuracy_a", mc_json_real(m.accuracy_a),
+                "forgetting", mc_json_real(m.forgetting), "backward_transfer", mc_json_real(m.backward_transfer),
+                "positive_backward_transfer", mc_json_real(m.positive_backward_transfer), "remembering",
+                mc_json_real(m.remembering), "forward_transfer", mc_json_real(m.forward_transfer));
   return json_object_set_new(root, "measures", object) == 0 ? MOECLIP_OK : mc_fail_memory(err, 256, "the measures");
 }
 
-/* --- files ----------------------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------------------------- */
 
 typedef struct reporting {
   const json_t *root;
@@ -107,10 +108,12 @@ static void put_csv(const void *report, FILE *f) {
   size_t i, j;
   fputs("after_step,on_step,accuracy,right,pictures\n", f);
   json_array_foreach((json_t *)(uintptr_t)steps, i, step) {
-    fprintf(f, "%zu,all,%.6f,%lld,%lld\n", i + 1, accuracy_of(step), (long long)json_integer_value(json_object_get(step, "right")),
+    fprintf(f, "%zu,all,%.6f,%lld,%lld\n", i + 1, accuracy_of(step),
+            (long long)json_integer_value(json_object_get(step, "right")),
             (long long)json_integer_value(json_object_get(step, "n")));
     json_array_foreach(json_object_get(step, "by_step"), j, pair) {
-      long long right = (long long)json_integer_value(json_array_get(pair, 0)), n = (long long)json_integer_value(json_array_get(pair, 1));
+      long long right = (long long)json_integer_value(json_array_get(pair, 0)),
+                n = (long long)json_integer_value(json_array_get(pair, 1));
       fprintf(f, "%zu,%zu,%.6f,%lld,%lld\n", i + 1, j + 1, n ? (double)right / (double)n : 0, right, n);
     }
   }
@@ -118,9 +121,11 @@ static void put_csv(const void *report, FILE *f) {
 
 static void put_measures(const reporting *r, FILE *f) {
   int p = published_of(r->preset);
-  fprintf(f, "<h2>Measures</h2><table><thead><tr><th>percent</th><th>this run</th>%s</tr></thead><tbody>\n", p >= 0 ? "<th>published</th>" : "");
+  fprintf(f, "<h2>Measures</h2><table><thead><tr><th>percent</th><th>this run</th>%s</tr></thead><tbody>\n",
+          p >= 0 ? "<th>published</th>" : "");
   for (int k = 0; k < N_MEASURES; k++) {
-    fprintf(f, "<tr%s><td>%s</td><td>%.2f</td>", k < 2 ? " class=\"ours\"" : "", measures[k].name, 100 * measure_of(r, measures[k].key));
+    fprintf(f, "<tr%s><td>%s</td><td>%.2f</td>", k < 2 ? " class=\"ours\"" : "", measures[k].name,
+            100 * measure_of(r, measures[k].key));
     if (p >= 0 && k < 2) fprintf(f, "<td>%.2f</td>", k == 0 ? published[p].average : published[p].last);
     if (p >= 0 && k >= 2) fputs("<td></td>", f);
     fputs("</tr>\n", f);
@@ -137,11 +142,17 @@ static void put_curves(const reporting *r, FILE *f) {
   snprintf(last, sizeof last, "step %zu", n);
   if (values && table && n > 0) {
     for (size_t i = 0; i < n; i++) values[i] = accuracy_of(json_array_get(steps, i));
-    fputs("<h2>Accuracy over time</h2><p class=\"note\">Over all classes seen so far; dashed: zero-shot over all classes.</p>"
-          "<div class=\"charts\">\n", f);
-    mc_html_chart(f, "all classes so far", values, (int)n, -1, json_is_number(zero) ? json_number_value(zero) : NAN, "step 1", last);
-    fputs("</div><h2>Each step's own classes</h2><p class=\"note\">From the step that taught them (the dot) on.</p><div class=\"charts\">\n",
-          f);
+    fputs(
+        "<h2>Accuracy over time</h2><p class=\"note\">Over all classes seen so far; dashed: zero-shot over all "
+        "classes.</p>"
+        "<div class=\"charts\">\n",
+        f);
+    mc_html_chart(f, "all classes so far", values, (int)n, -1, json_is_number(zero) ? json_number_value(zero) : NAN,
+                  "step 1", last);
+    fputs(
+        "</div><h2>Each step's own classes</h2><p class=\"note\">From the step that taught them (the dot) on.</p><div "
+        "class=\"charts\">\n",
+        f);
     for (size_t j = 0; j < n; j++) {
       for (size_t i = 0; i < n; i++) values[i] = i >= j ? table[i * n + j] : NAN;
       snprintf(title, sizeof title, "classes of step %zu", j + 1);

@@ -7,10 +7,9 @@
 
 #include "base/memory.h"
 
-const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval, &mc_command_classify,
-                                         &mc_command_pretrain, &mc_command_info, &mc_command_convert,
-                                         &mc_command_data,     &mc_command_bench_mtil,
-                                         &mc_command_bench_cil};
+const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,       &mc_command_classify,
+                                         &mc_command_pretrain, &mc_command_info,       &mc_command_convert,
+                                         &mc_command_data,     &mc_command_bench_mtil, &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char overview[] =
@@ -22,7 +21,8 @@ static const char overview[] =
     "\n\"moeclip COMMAND --help\" explains a command.\n";
 
 static void print_overview(FILE *f) {
-  fprintf(f, "moeclip " MOECLIP_VERSION ": continual learning of CLIP with mixture-of-experts adapters\n\n"
+  fprintf(f, "moeclip " MOECLIP_VERSION
+             ": continual learning of CLIP with mixture-of-experts adapters\n\n"
              "Usage: moeclip COMMAND [options] arguments\n\nCommands:\n");
   for (size_t i = 0; i < mc_n_commands; i++) fprintf(f, "  %-10s  %s\n", mc_commands[i]->name, mc_commands[i]->summary);
   fprintf(f, "  %-10s  %s\n", "help", "this text, or that of a command: moeclip help learn");
@@ -47,14 +47,17 @@ static bool first_word_only(int argc, char **argv, int *code) {
   bool found = false, asked = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
   for (size_t i = 0; i < mc_n_commands; i++) {
     const char *space = strchr(mc_commands[i]->name, ' ');
-    if (!space || strncmp(argv[0], mc_commands[i]->name, strlen(argv[0])) != 0 || mc_commands[i]->name + strlen(argv[0]) != space) continue;
+    if (!space || strncmp(argv[0], mc_commands[i]->name, strlen(argv[0])) != 0 ||
+        mc_commands[i]->name + strlen(argv[0]) != space)
+      continue;
     if (asked && !found) puts("One of these; --help after it explains it:");
     if (asked) printf("  moeclip %-10s  %s\n", mc_commands[i]->name, mc_commands[i]->summary);
     found = true;
   }
   if (!found) return false;
   *code = asked && argc >= 2 ? MC_EXIT_OK : MC_EXIT_USAGE;
-  if (!asked) *code = mc_usage_error(NULL, "unknown kind of %s: \"%s\"; \"moeclip %s\" lists them", argv[0], argv[1], argv[0]);
+  if (!asked)
+    *code = mc_usage_error(NULL, "unknown kind of %s: \"%s\"; \"moeclip %s\" lists them", argv[0], argv[1], argv[0]);
   return true;
 }
 

@@ -11,11 +11,14 @@ static const char style[] =
     "body{font:15px/1.5 system-ui,'Segoe UI',Helvetica,Arial,sans-serif;color:#22302f;background:#f6f7f5;margin:0}"
     "main{max-width:1100px;margin:0 auto;padding:32px 20px 60px}"
     "h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:36px 0 10px}.sub{color:#5b6b69;margin:0 0 20px}"
-    "table{border-collapse:collapse;background:#fff;border:1px solid #d8dedd;border-radius:8px;font-variant-numeric:tabular-nums}"
-    "th,td{padding:5px 11px;text-align:right;border-bottom:1px solid #e8ecea;white-space:nowrap}th:first-child,td:first-child{text-align:left}"
+    "table{border-collapse:collapse;background:#fff;border:1px solid "
+    "#d8dedd;border-radius:8px;font-variant-numeric:tabular-nums}"
+    "th,td{padding:5px 11px;text-align:right;border-bottom:1px solid "
+    "#e8ecea;white-space:nowrap}th:first-child,td:first-child{text-align:left}"
     "thead th{background:#eef2f0;font-weight:600}tr.ours td{font-weight:600;background:#e6f2f0}"
     ".wide{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:14px}"
-    "svg{max-width:100%;height:auto}details{background:#fff;border:1px solid #d8dedd;border-radius:8px;padding:8px 14px;margin:10px 0}"
+    "svg{max-width:100%;height:auto}details{background:#fff;border:1px solid #d8dedd;border-radius:8px;padding:8px "
+    "14px;margin:10px 0}"
     "pre{overflow-x:auto;font-size:12px}summary{cursor:pointer}.note{color:#5b6b69;font-size:13px}";
 
 void mc_html_text(FILE *f, const char *s) {
@@ -31,8 +34,10 @@ void mc_html_text(FILE *f, const char *s) {
 }
 
 void mc_html_begin(FILE *f, const char *title, const char *subtitle) {
-  fputs("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-        "content=\"width=device-width,initial-scale=1\"><title>", f);
+  fputs(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width,initial-scale=1\"><title>",
+      f);
   mc_html_text(f, title);
   fprintf(f, "</title><style>%s</style></head>\n<body><main>\n<h1>", style);
   mc_html_text(f, title);
@@ -54,7 +59,7 @@ void mc_html_json(FILE *f, const char *heading, const json_t *object) {
   free(text);
 }
 
-/* --- charts -------------------------------------------------------------------------------------------------------------- */
+/* --- charts ------------------------------------------------------------------------------------------------------ */
 
 enum { WIDTH = 250, HEIGHT = 150, LEFT = 34, RIGHT = 12, TOP = 28, BOTTOM = 26 };
 
@@ -64,26 +69,32 @@ static double chart_y(double v) { return TOP + (1 - v) * (HEIGHT - TOP - BOTTOM)
 static void put_axis(FILE *f) {
   for (int k = 0; k <= 2; k++) {
     double y = chart_y(0.5 * k);
-    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e3e8e6\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\" "
-               "fill=\"#5b6b69\">%d</text>\n", LEFT, WIDTH - RIGHT, y, y, LEFT - 5, y + 4, 50 * k);
+    fprintf(f,
+            "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#e3e8e6\"/><text x=\"%d\" y=\"%.1f\" "
+            "text-anchor=\"end\" "
+            "fill=\"#5b6b69\">%d</text>\n",
+            LEFT, WIDTH - RIGHT, y, y, LEFT - 5, y + 4, 50 * k);
   }
 }
 
-void mc_html_chart(FILE *f, const char *title, const double *values, int n, int mark, double reference, const char *first,
-                   const char *last) {
-  fprintf(f, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" fill=\"#22302f\"><title>", WIDTH, HEIGHT,
-          WIDTH, HEIGHT);
+void mc_html_chart(FILE *f, const char *title, const double *values, int n, int mark, double reference,
+                   const char *first, const char *last) {
+  fprintf(
+      f, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"11\" fill=\"#22302f\"><title>",
+      WIDTH, HEIGHT, WIDTH, HEIGHT);
   mc_html_text(f, title);
   fprintf(f, ": ");
   for (int i = 0; i < n; i++) fprintf(f, isnan(values[i]) ? "%s-" : "%s%.1f", i ? ", " : "", 100 * values[i]);
-  fprintf(f, "</title><rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dedd\"/><text x=\"%d\" y=\"17\" "
-             "font-weight=\"600\" font-size=\"12\">", WIDTH, HEIGHT, LEFT);
+  fprintf(f,
+          "</title><rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dedd\"/><text x=\"%d\" y=\"17\" "
+          "font-weight=\"600\" font-size=\"12\">",
+          WIDTH, HEIGHT, LEFT);
   mc_html_text(f, title);
   fputs("</text>\n", f);
   put_axis(f);
   if (!isnan(reference)) {
-    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#b45309\" stroke-dasharray=\"4 3\"/>\n", LEFT, WIDTH - RIGHT,
-            chart_y(reference), chart_y(reference));
+    fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#b45309\" stroke-dasharray=\"4 3\"/>\n",
+            LEFT, WIDTH - RIGHT, chart_y(reference), chart_y(reference));
   }
   fputs("<polyline fill=\"none\" stroke=\"#10656b\" stroke-width=\"2\" points=\"", f);
   for (int i = 0; i < n; i++) {
@@ -100,7 +111,7 @@ void mc_html_chart(FILE *f, const char *title, const double *values, int n, int 
   fputs("</text></svg>\n", f);
 }
 
-/* --- experts ------------------------------------------------------------------------------------------------------------- */
+/* --- experts ----------------------------------------------------------------------------------------------------- */
 
 static void put_block(FILE *f, const json_t *block, int y) {
   const json_t *counts = json_object_get(block, "counts"), *frozen = json_object_get(block, "frozen"), *count;
@@ -108,12 +119,16 @@ static void put_block(FILE *f, const json_t *block, int y) {
   size_t e;
   json_array_foreach(counts, e, count) total += (double)json_integer_value(count);
   json_array_foreach(counts, e, count) {
-    double share = total > 0 ? (double)json_integer_value(count) / total : 0, ink = sqrt(share); /* small shares stay visible */
+    double share = total > 0 ? (double)json_integer_value(count) / total : 0,
+           ink = sqrt(share); /* small shares stay visible */
     bool is_frozen = json_is_true(json_array_get(frozen, e));
-    fprintf(f, "<rect x=\"%d\" y=\"%d\" width=\"11\" height=\"11\" rx=\"2\" fill=\"#%02x%02x%02x\"%s><title>expert %zu: %.1f %%%s"
-               "</title></rect>\n", 34 + 13 * (int)e, y, (unsigned)lround(244 - 228 * ink), (unsigned)lround(248 - 164 * ink),
-            (unsigned)lround(247 - 149 * ink), is_frozen ? " stroke=\"#d97706\" stroke-width=\"1.5\"" : "", e, 100 * share,
-            is_frozen ? ", frozen" : "");
+    fprintf(f,
+            "<rect x=\"%d\" y=\"%d\" width=\"11\" height=\"11\" rx=\"2\" fill=\"#%02x%02x%02x\"%s><title>expert %zu: "
+            "%.1f %%%s"
+            "</title></rect>\n",
+            34 + 13 * (int)e, y, (unsigned)lround(244 - 228 * ink), (unsigned)lround(248 - 164 * ink),
+            (unsigned)lround(247 - 149 * ink), is_frozen ? " stroke=\"#d97706\" stroke-width=\"1.5\"" : "", e,
+            100 * share, is_frozen ? ", frozen" : "");
   }
 }
 
@@ -127,11 +142,17 @@ void mc_html_experts(FILE *f, const char *title, const json_t *blocks) {
   if (n_blocks == 0 || n_experts == 0) return;
   int width = 50 + 13 * (int)n_experts, height = 34 + 13 * (int)n_blocks;
   if (width < 200) width = 200;
-  fprintf(f, "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"10\" fill=\"#5b6b69\"><title>How often each "
-             "expert of each block was chosen: ", width, height, width, height);
+  fprintf(f,
+          "<svg width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" font-size=\"10\" "
+          "fill=\"#5b6b69\"><title>How often each "
+          "expert of each block was chosen: ",
+          width, height, width, height);
   mc_html_text(f, title);
-  fprintf(f, "</title><rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dedd\"/><text x=\"12\" y=\"17\" font-size=\"12\" "
-             "font-weight=\"600\" fill=\"#22302f\">", width, height);
+  fprintf(f,
+          "</title><rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dedd\"/><text x=\"12\" y=\"17\" "
+          "font-size=\"12\" "
+          "font-weight=\"600\" fill=\"#22302f\">",
+          width, height);
   mc_html_text(f, title);
   fputs("</text>\n", f);
   json_array_foreach((json_t *)(uintptr_t)blocks, b, block) {
@@ -142,8 +163,8 @@ void mc_html_experts(FILE *f, const char *title, const json_t *blocks) {
   fputs("</svg>\n", f);
 }
 
-moeclip_code mc_report_file(const void *report, void (*put)(const void *report, FILE *f), const char *folder, const char *name,
-                            moeclip_error *err) {
+moeclip_code mc_report_file(const void *report, void (*put)(const void *report, FILE *f), const char *folder,
+                            const char *name, moeclip_error *err) {
   char *text = NULL, *path = mc_format("%s/%s", folder, name);
   size_t n = 0;
   FILE *f = open_memstream(&text, &n);

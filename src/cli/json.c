@@ -12,7 +12,8 @@ json_t *mc_json_strings(const char *const *s, size_t n) {
 }
 
 bool mc_json_print(json_t *object, bool indented) {
-  size_t flags = JSON_REAL_PRECISION(15) | (indented ? JSON_INDENT(1) : JSON_COMPACT); /* so that 0.1 is not 0.10000000000000001 */
+  size_t flags =
+      JSON_REAL_PRECISION(15) | (indented ? JSON_INDENT(1) : JSON_COMPACT); /* so that 0.1 is not 0.10000000000000001 */
   bool ok = object && json_dumpf(object, stdout, flags) == 0 && putchar('\n') != EOF;
   json_decref(object);
   if (!ok) fprintf(stderr, "moeclip: the results could not be written as JSON\n");

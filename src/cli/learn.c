@@ -52,7 +52,8 @@ static int check_usage(learning *s) {
   if (!o->reference && mc_args_given(s->args, "reference-iterations")) {
     return mc_usage_error(c, "--reference-iterations needs --reference");
   }
-  if (o->reference && !o->learner.use_selector) return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
+  if (o->reference && !o->learner.use_selector)
+    return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
   if (o->learner.top_k > o->learner.n_experts) {
     return mc_usage_error(c, "--top-k: %d of %d experts (--experts)", o->learner.top_k, o->learner.n_experts);
   }
@@ -71,20 +72,24 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
   const moeclip_learner_options *o = &((const mc_learn_options *)args->options)->learner;
   moeclip_learner_options is;
   moeclip_learner_get_options(learner, &is);
-  const struct { const char *name; long long given, is; } pairs[] = {
-      {"experts", o->n_experts, is.n_experts},
-      {"top-k", o->top_k, is.top_k},
-      {"bottleneck", o->bottleneck, is.bottleneck},
-      {"freeze", o->freeze_per_task, is.freeze_per_task},
-      {"selector-hidden", o->selector_hidden, is.selector_hidden},
-      {"selector-layer", o->selector_layer, is.selector_layer}};
+  const struct {
+    const char *name;
+    long long given, is;
+  } pairs[] = {{"experts", o->n_experts, is.n_experts},
+               {"top-k", o->top_k, is.top_k},
+               {"bottleneck", o->bottleneck, is.bottleneck},
+               {"freeze", o->freeze_per_task, is.freeze_per_task},
+               {"selector-hidden", o->selector_hidden, is.selector_hidden},
+               {"selector-layer", o->selector_layer, is.selector_layer}};
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (!mc_args_given(args, pairs[i].name) || pairs[i].given == pairs[i].is) continue;
     return differs(pairs[i].name, pairs[i].given, pairs[i].is, err);
   }
   if (mc_args_given(args, "seed") && o->seed != is.seed) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--seed %llu: the state was made with %llu; leave the option out, or "
-                   "start another state", (unsigned long long)o->seed, (unsigned long long)is.seed);
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--seed %llu: the state was made with %llu; leave the option out, or "
+                   "start another state",
+                   (unsigned long long)o->seed, (unsigned long long)is.seed);
   }
   if (mc_args_given(args, "mode") && o->mode != is.mode) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
@@ -98,15 +103,18 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "or start another state");
   }
   if (mc_args_given(args, "image-only") && is.text_adapters) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--image-only: the state has adapters in the text tower too; leave the "
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--image-only: the state has adapters in the text tower too; leave the "
                    "option out, or start another state");
   }
   if (mc_args_given(args, "shared-router") && !is.shared_router) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--shared-router: the state has a router for each task; leave the option out, or "
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--shared-router: the state has a router for each task; leave the option out, or "
                    "start another state");
   }
   if (mc_args_given(args, "no-selector") && is.use_selector) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "--no-selector: the state has a selector; leave the option out, or start another "
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--no-selector: the state has a selector; leave the option out, or start another "
                    "state");
   }
   return MOECLIP_OK;
@@ -122,7 +130,8 @@ static moeclip_code open_domain(mc_session *session, size_t i, mc_domain *d, moe
   if (s->o->shots) choice.max_train = s->o->shots;
   MC_TRY(mc_dataset_open_named(argument, &choice, &d->dataset, err));
   d->rate = i < s->n_tasks ? s->rates[i] : 0;
-  MC_TRY(mc_prompts_collect(&s->o->templates, &s->o->template_files, moeclip_dataset_name(d->dataset), &d->prompts, err));
+  MC_TRY(
+      mc_prompts_collect(&s->o->templates, &s->o->template_files, moeclip_dataset_name(d->dataset), &d->prompts, err));
   d->templates = d->prompts.items;
   d->n_templates = d->prompts.n;
   return MOECLIP_OK;
@@ -140,8 +149,13 @@ static moeclip_code open_reference(mc_session *session, moeclip_dataset **out, m
 int mc_learn_run(const mc_args *args) {
   const mc_learn_options *o = args->options;
   learning l = {.args = args, .o = o, .n_tasks = args->n_positional};
-  mc_session session = {.args = args, .o = o, .n_tasks = l.n_tasks, .n_domains = l.n_tasks + o->heldout.n,
-                        .open_domain = open_domain, .open_reference = o->reference ? open_reference : NULL, .context = &l};
+  mc_session session = {.args = args,
+                        .o = o,
+                        .n_tasks = l.n_tasks,
+                        .n_domains = l.n_tasks + o->heldout.n,
+                        .open_domain = open_domain,
+                        .open_reference = o->reference ? open_reference : NULL,
+                        .context = &l};
   int exit_code = check_usage(&l);
   if (exit_code == MC_EXIT_OK) exit_code = mc_session_run(&session);
   mc_session_clear(&session);

@@ -67,10 +67,11 @@ static const mc_option options[] = {
     {MC_OPT_INT, "freeze", "N", "most used experts of each block that a finished task freezes for good",
      AT(learner.freeze_per_task), 0, 4096, 0, 0},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learner.text_adapters), 0, 0, 0, 0},
-    {MC_OPT_FLAG, "shared-router", NULL, "one router for all tasks instead of one for each", AT(learner.shared_router), 1, 0, 0, 0},
+    {MC_OPT_FLAG, "shared-router", NULL, "one router for all tasks instead of one for each",
+     AT(learner.shared_router), 1, 0, 0, 0},
     {MC_OPT_FLAG, "no-selector", NULL,
-     "no task selector: when evaluating, a data set's pictures go to the task of its name, and to the untouched CLIP while there is "
-     "none", AT(learner.use_selector), 0, 0, 0, 0},
+     "no task selector: when evaluating, a data set's pictures go to the task of its name, and to the untouched CLIP "
+     "while there is none", AT(learner.use_selector), 0, 0, 0, 0},
     {MC_OPT_INT, "selector-hidden", "N", "hidden units of the selector's autoencoders", AT(learner.selector_hidden),
      1, 65536, 0, 0},
     {MC_OPT_INT, "selector-layer", "N", "block of the image tower whose tokens the selector sees, from 0",

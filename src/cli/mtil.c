@@ -21,7 +21,8 @@ static moeclip_code copy_templates(const char *set, mc_prompts *out, moeclip_err
   MC_TRY(moeclip_benchmark_texts_load(set, &texts, err));
   size_t n_bytes = 1;
   for (size_t i = 0; i < texts.n_templates; i++) n_bytes += strlen(texts.templates[i]) + 1;
-  *out = (mc_prompts){.files = calloc(1, sizeof *out->files), .items = mc_alloc(texts.n_templates + 1, sizeof *out->items)};
+  *out = (mc_prompts){.files = calloc(1, sizeof *out->files),
+                      .items = mc_alloc(texts.n_templates + 1, sizeof *out->items)};
   char *at = mc_alloc(n_bytes, 1);
   moeclip_code code = out->files && out->items && at ? MOECLIP_OK : mc_fail_memory(err, n_bytes, "prompts");
   if (code == MOECLIP_OK) {
@@ -110,17 +111,24 @@ static moeclip_code make_folder(const char *path, moeclip_error *err) {
   return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", path, strerror(errno));
 }
 
-/* What the command line says about the learner, but the preset decides: a state made with other settings is refused by results.h. */
+/* What the command line says about the learner, but the preset decides: a state made with other settings is refused by
+ * results.h. */
 static int train(const mc_args *args, running *r) {
   const mc_mtil_options *o = &r->plan.o;
   bool reference = o->learn.learner.use_selector && o->learn.learner.mode == MOECLIP_MODE_MOE &&
                    !(o->reference && strcmp(o->reference, "none") == 0);
-  mc_session session = {.args = args, .o = &o->learn, .n_domains = r->plan.n_sets, .n_tasks = r->plan.n_sets,
-                        .open_domain = open_domain, .open_reference = reference ? open_reference : NULL, .context = r};
+  mc_session session = {.args = args,
+                        .o = &o->learn,
+                        .n_domains = r->plan.n_sets,
+                        .n_tasks = r->plan.n_sets,
+                        .open_domain = open_domain,
+                        .open_reference = reference ? open_reference : NULL,
+                        .context = r};
   session.describe = mc_mtil_plan_json(&r->plan);
   moeclip_error err;
   int exit_code = mc_session_run(&session);
-  if (session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK && exit_code == MC_EXIT_OK) {
+  if (session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK &&
+      exit_code == MC_EXIT_OK) {
     exit_code = mc_report(&err);
   }
   mc_session_clear(&session);

@@ -14,12 +14,12 @@
 #define HUGE_NUMBER 9e15
 #define FORMAT "moeclip mtil preset 1"
 
-/* --- the published settings (method.md sections 3 to 5) ----------------------------------------------------------------- */
+/* --- the published settings (method.md sections 3 to 5) ---------------------------------------------------------- */
 
-static const char *const order_1[] = {"Aircraft", "Caltech101", "CIFAR100", "DTD", "EuroSAT", "Flowers", "Food", "MNIST", "OxfordPet",
-                                      "StanfordCars", "SUN397"};
-static const char *const order_2[] = {"StanfordCars", "Food", "MNIST", "OxfordPet", "Flowers", "SUN397", "Aircraft", "Caltech101",
-                                      "DTD", "EuroSAT", "CIFAR100"};
+static const char *const order_1[] = {"Aircraft", "Caltech101", "CIFAR100",  "DTD",          "EuroSAT", "Flowers",
+                                      "Food",     "MNIST",      "OxfordPet", "StanfordCars", "SUN397"};
+static const char *const order_2[] = {"StanfordCars", "Food",       "MNIST", "OxfordPet", "Flowers", "SUN397",
+                                      "Aircraft",     "Caltech101", "DTD",   "EuroSAT",   "CIFAR100"};
 /* By the sets of order I. */
 static const double full_rates[] = {5e-3, 1e-3, 5e-3, 1e-3, 1e-4, 1e-3, 1e-3, 1e-4, 1e-3, 1e-3, 1e-3};
 static const double few_rates[] = {8e-3, 5e-4, 2e-4, 5e-3, 1e-3, 1e-3, 1e-2, 1e-4, 1e-2, 1e-2, 1e-2};
@@ -29,7 +29,9 @@ static const struct {
   const char *name;
   const char *const *order;
   bool few;
-} built_in[] = {{"order1-full", order_1, false}, {"order1-few", order_1, true}, {"order2-full", order_2, false},
+} built_in[] = {{"order1-full", order_1, false},
+                {"order1-few", order_1, true},
+                {"order2-full", order_2, false},
                 {"order2-few", order_2, true}};
 #define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few"
 
@@ -78,7 +80,8 @@ static json_t *built_in_json(size_t k) {
   o.learn.task.threshold = few ? 0.06 : 0.0655;
   o.learn.reference_iterations = 1000;
   o.learn.shots = few ? 5 : 0;
-  json_t *root = json_pack("{s:s, s:s, s:[], s:s}", "format", FORMAT, "name", built_in[k].name, "sets", "reference", "TinyImageNet");
+  json_t *root = json_pack("{s:s, s:s, s:[], s:s}", "format", FORMAT, "name", built_in[k].name, "sets", "reference",
+                           "TinyImageNet");
   for (int i = 0; i < N_SETS; i++) {
     const char *name = built_in[k].order[i];
     json_array_append_new(json_object_get(root, "sets"),
@@ -88,13 +91,14 @@ static json_t *built_in_json(size_t k) {
   return root;
 }
 
-/* --- the plan ----------------------------------------------------------------------------------------------------------- */
+/* --- the plan ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code take_sets(mc_mtil_plan *plan, const json_t *root, const char *name, moeclip_error *err) {
   const json_t *sets = json_object_get(root, "sets"), *one;
   size_t i;
   if (!json_is_array(sets) || json_array_size(sets) == 0 || json_array_size(sets) > MC_MTIL_MOST_SETS) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"sets\" must be a list of 1 to %d objects with name and learning_rate", name,
+    return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: \"sets\" must be a list of 1 to %d objects with name and learning_rate", name,
                    MC_MTIL_MOST_SETS);
   }
   json_array_foreach(sets, i, one) {
@@ -102,8 +106,12 @@ static moeclip_code take_sets(mc_mtil_plan *plan, const json_t *root, const char
     const json_t *rate = json_object_get(one, "learning_rate");
     const moeclip_benchmark_set *known = set ? moeclip_benchmark_by_name(set) : NULL;
     if (!known || !json_is_number(rate) || !(json_number_value(rate) > 0) || json_number_value(rate) > 1e6) {
-      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: sets[%zu]: %s%s%s", name, i, known ? "learning_rate must be a number above 0" : "\"",
-                     known ? "" : set ? set : "", known ? "" : "\" is none of the data sets; `moeclip data` lists them");
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: sets[%zu]: %s%s%s", name, i,
+                     known ? "learning_rate must be a number above 0" : "\"",
+                     known ? ""
+                     : set ? set
+                           : "",
+                     known ? "" : "\" is none of the data sets; `moeclip data` lists them");
     }
     for (size_t k = 0; k < plan->n_sets; k++) {
       if (strcmp(plan->sets[k].name, known->name) == 0) {
@@ -123,7 +131,8 @@ static moeclip_code take_sets(mc_mtil_plan *plan, const json_t *root, const char
 /* --set: pictures of the user's own, by the published settings. */
 static moeclip_code take_own(mc_mtil_plan *plan, moeclip_error *err) {
   const mc_list *own = &plan->o.own;
-  if (own->n > MC_MTIL_MOST_SETS) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--set: at most %d are possible", MC_MTIL_MOST_SETS);
+  if (own->n > MC_MTIL_MOST_SETS)
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--set: at most %d are possible", MC_MTIL_MOST_SETS);
   for (size_t i = 0; i < own->n; i++) {
     mc_named_path p = mc_named_path_of(own->items[i]);
     const char *name = p.name;
@@ -150,7 +159,8 @@ static moeclip_code keep_sets(mc_mtil_plan *plan, const char *list, moeclip_erro
     size_t n = strcspn(at, ","), k = 0;
     while (k < plan->n_sets && (strlen(plan->sets[k].name) != n || strncasecmp(plan->sets[k].name, at, n) != 0)) k++;
     if (k == plan->n_sets) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--sets: \"%.*s\" is not among the preset's data sets; --print-preset lists them",
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                     "--sets: \"%.*s\" is not among the preset's data sets; --print-preset lists them",
                      (int)(n > 100 ? 100 : n), at);
     }
     keep[k] = true;
@@ -181,7 +191,8 @@ static moeclip_code make(const mc_args *args, mc_mtil_plan *plan, moeclip_error 
   if (!o->learn.files.alexnet && !mc_args_given(args, "threshold")) o->learn.task.threshold = NAN;
   if (o->as_published) o->learn.evaluate.selection = MOECLIP_SELECT_PER_BATCH;
   if (code == MOECLIP_OK && o->learn.learner.top_k > o->learn.learner.n_experts) {
-    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "top-k %d of %d experts", o->learn.learner.top_k, o->learn.learner.n_experts);
+    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "top-k %d of %d experts", o->learn.learner.top_k,
+                   o->learn.learner.n_experts);
   }
   return code;
 }
@@ -192,12 +203,14 @@ int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *plan) {
   *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options};
   const mc_mtil_options *o = &plan->o;
   if (!o->print_preset) {
-    if (!o->data && o->own.n == 0) return mc_usage_error(c, "--data is missing: the folder that the data sets were unpacked in; or --set");
+    if (!o->data && o->own.n == 0)
+      return mc_usage_error(c, "--data is missing: the folder that the data sets were unpacked in; or --set");
     if (!o->learn.files.model) return mc_usage_error(c, "--model is missing: CLIP's weights");
     if (!o->out) return mc_usage_error(c, "--out is missing: a folder for the results");
     if (o->eval_only != (o->checkpoints != NULL)) {
-      return mc_usage_error(c, o->eval_only ? "--eval-only needs --checkpoints: what to evaluate"
-                                            : "--checkpoints needs --eval-only: released checkpoints are evaluated, not trained on");
+      return mc_usage_error(
+          c, o->eval_only ? "--eval-only needs --checkpoints: what to evaluate"
+                          : "--checkpoints needs --eval-only: released checkpoints are evaluated, not trained on");
     }
   }
   return make(args, plan, &err) == MOECLIP_OK ? MC_EXIT_OK : mc_report(&err);
@@ -214,7 +227,7 @@ json_t *mc_mtil_plan_json(const mc_mtil_plan *plan) {
   return root;
 }
 
-/* --- the command ----------------------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------------------------- */
 
 static void defaults(void *p) {
   mc_mtil_options *o = p;
@@ -235,89 +248,114 @@ static void defaults(void *p) {
 
 static const mc_option options[] = {
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_TEXT, "data", "DIR", "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed, or --set",
+    {MC_OPT_TEXT, "data", "DIR",
+     "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed, or --set",
      AT(data), 0, 0, 0, 0},
     {MC_OPT_LIST, "set", "[NAME=]PATH",
-     "pictures of your own, as for `moeclip learn`, in place of the preset's data sets. May be given several times", AT(own), 0, 0, 0, 0},
+     "pictures of your own, as for `moeclip learn`, in place of the preset's data sets. May be given several times",
+     AT(own), 0, 0, 0, 0},
     {MC_OPT_LIST, "template", "TEXT", "a prompt with {} for the class names of --set. May be given several times",
      AT(learn.templates), 0, 0, 0, "a photo of a {}."},
-    {MC_OPT_LIST, "classes", "[NAME=]FILE", "class names, one a line in order of label, for a --set that has only numbers",
-     AT(learn.data.classes), 0, 0, 0, 0},
+    {MC_OPT_LIST, "classes", "[NAME=]FILE",
+     "class names, one a line in order of label, for a --set that has only numbers", AT(learn.data.classes), 0, 0, 0,
+     0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights: safetensors, .pth or .pt. Needed", AT(learn.files.model), 0, 0, 0, 0},
     {MC_OPT_TEXT, "out", "FOLDER",
-     "for state.safetensors, matrix.json, matrix.txt, matrix.svg, results.csv, table.txt and report.html. Needed", AT(out), 0, 0, 0, 0},
-    {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, for the selector of the paper", AT(learn.files.alexnet), 0, 0, 0,
+     "for state.safetensors, matrix.json, matrix.txt, matrix.svg, results.csv, table.txt and report.html. Needed",
+     AT(out), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, for the selector of the paper",
+     AT(learn.files.alexnet), 0, 0, 0,
      "the selector looks at the image tower's own tokens, and its thresholds are calibrated"},
     {MC_OPT_TEXT, "reference", "PATH|none", "pictures of no task, for number 0 of the selector", AT(reference), 0, 0, 0,
      "TinyImageNet, when it is in --data"},
 
     {MC_OPT_HEADING, "What is run", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_TEXT, "preset", "NAME|FILE", "the settings: " PRESET_NAMES ", or a file that --print-preset printed", AT(preset), 0, 0, 0, 0},
-    {MC_OPT_FLAG, "print-preset", NULL, "print the settings that would be used, as JSON, and do nothing else", AT(print_preset), 1, 0, 0,
-     0},
-    {MC_OPT_TEXT, "sets", "A,B,...", "of the preset's data sets, only these (in the preset's order)", AT(sets), 0, 0, 0, "all"},
+    {MC_OPT_TEXT, "preset", "NAME|FILE", "the settings: " PRESET_NAMES ", or a file that --print-preset printed",
+     AT(preset), 0, 0, 0, 0},
+    {MC_OPT_FLAG, "print-preset", NULL, "print the settings that would be used, as JSON, and do nothing else",
+     AT(print_preset), 1, 0, 0, 0},
+    {MC_OPT_TEXT, "sets", "A,B,...", "of the preset's data sets, only these (in the preset's order)", AT(sets), 0, 0, 0,
+     "all"},
     {MC_OPT_FLAG, "as-published", NULL,
-     "the selector routes whole batches of 128 by their mean error, as the published code does (a picture's answer then depends on its "
-     "neighbours)", AT(as_published), 1, 0, 0, 0},
-    {MC_OPT_TEXT, "checkpoints", "DIR", "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only",
-     AT(checkpoints), 0, 0, 0, 0},
+     "the selector routes whole batches of 128 by their mean error, as the published code does (a picture's answer "
+     "then depends on its "
+     "neighbours)",
+     AT(as_published), 1, 0, 0, 0},
+    {MC_OPT_TEXT, "checkpoints", "DIR",
+     "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
+     0},
     {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
-    {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(learn.data.max_train), 1, HUGE_NUMBER, 0,
-     "all pictures"},
-    {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(learn.data.max_test), 1, HUGE_NUMBER, 0,
-     "all pictures"},
+    {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(learn.data.max_train), 1,
+     HUGE_NUMBER, 0, "all pictures"},
+    {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(learn.data.max_test), 1,
+     HUGE_NUMBER, 0, "all pictures"},
     {MC_OPT_SEED, "seed", "N", "of everything random", AT(learn.learner.seed), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "In place of the preset's settings", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_LONG, "iterations", "N", "optimizer steps a task (and one more, as published)", AT(learn.task.iterations), 1, 1e12, 0, PRESET},
+    {MC_OPT_LONG, "iterations", "N", "optimizer steps a task (and one more, as published)", AT(learn.task.iterations),
+     1, 1e12, 0, PRESET},
     {MC_OPT_INT, "batch", "N", "pictures a step", AT(learn.task.batch), 1, 1048576, 0, PRESET},
     {MC_OPT_LONG, "shots", "N", "few-shot: pictures of each class; 0: all", AT(learn.shots), 0, HUGE_NUMBER, 0, PRESET},
     {MC_OPT_REAL, "lr", "X", "one learning rate for all data sets", AT(rate), 1e-12, 1e6, 0, PRESET},
     {MC_OPT_REAL, "weight-decay", "X", "of AdamW", AT(learn.task.weight_decay), 0, 1e6, 0, PRESET},
     {MC_OPT_REAL, "smoothing", "X", "label smoothing, below 1", AT(learn.task.label_smoothing), 0, 0.999999, 0, PRESET},
     {MC_OPT_LONG, "warmup", "N", "steps until the learning rate is reached", AT(learn.task.warmup), 0, 1e12, 0, PRESET},
-    {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out", AT(learn.task.dropout), 0, 0.999999, 0, PRESET},
-    {MC_OPT_LONG, "selector-iterations", "N", "steps of a task's autoencoder", AT(learn.task.selector_iterations), 1, 1e12, 0, PRESET},
-    {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(learn.task.selector_learning_rate), 1e-12, 1e6, 0, PRESET},
-    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the autoencoders", AT(learn.learner.selector_hidden), 1, 65536, 0, PRESET},
-    {MC_OPT_LONG, "reference-iterations", "N", "steps of the reference set's autoencoder", AT(learn.reference_iterations), 1, 1e12, 0,
+    {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out", AT(learn.task.dropout), 0, 0.999999, 0,
      PRESET},
-    {MC_OPT_REAL, "threshold", "X", "error above which the selector turns a picture away", AT(learn.task.threshold), 0, 1e6, 0,
-     "the preset's with --alexnet, else calibrated"},
+    {MC_OPT_LONG, "selector-iterations", "N", "steps of a task's autoencoder", AT(learn.task.selector_iterations), 1,
+     1e12, 0, PRESET},
+    {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(learn.task.selector_learning_rate), 1e-12,
+     1e6, 0, PRESET},
+    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the autoencoders", AT(learn.learner.selector_hidden), 1,
+     65536, 0, PRESET},
+    {MC_OPT_LONG, "reference-iterations", "N", "steps of the reference set's autoencoder",
+     AT(learn.reference_iterations), 1, 1e12, 0, PRESET},
+    {MC_OPT_REAL, "threshold", "X", "error above which the selector turns a picture away", AT(learn.task.threshold), 0,
+     1e6, 0, "the preset's with --alexnet, else calibrated"},
     {MC_OPT_FLAG, "batch-routing", NULL, "as --as-published", AT(learn.evaluate.selection), 1, 0, 0, 0},
 
     {MC_OPT_HEADING, "Ablations of the paper", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_INT, "experts", "N", "experts of each block; 1 with --top-k 1 and --freeze 0: one plain adapter", AT(learn.learner.n_experts),
-     1, 4096, 0, PRESET},
+    {MC_OPT_INT, "experts", "N", "experts of each block; 1 with --top-k 1 and --freeze 0: one plain adapter",
+     AT(learn.learner.n_experts), 1, 4096, 0, PRESET},
     {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learn.learner.top_k), 1, 4096, 0, PRESET},
     {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learn.learner.bottleneck), 1, 65536, 0, PRESET},
-    {MC_OPT_INT, "freeze", "N", "most used experts that a finished task freezes; 0: none", AT(learn.learner.freeze_per_task), 0, 4096, 0,
-     PRESET},
+    {MC_OPT_INT, "freeze", "N", "most used experts that a finished task freezes; 0: none",
+     AT(learn.learner.freeze_per_task), 0, 4096, 0, PRESET},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learn.learner.text_adapters), 0, 0, 0, 0},
     {MC_OPT_FLAG, "shared-router", NULL, "one router for all tasks", AT(learn.learner.shared_router), 1, 0, 0, 0},
-    {MC_OPT_FLAG, "no-selector", NULL, "the task is given: pictures of a learned data set go to its task, others to the untouched CLIP",
+    {MC_OPT_FLAG, "no-selector", NULL,
+     "the task is given: pictures of a learned data set go to its task, others to the untouched CLIP",
      AT(learn.learner.use_selector), 0, 0, 0, 0},
-    {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(learn.task.balance), 0, 1e6, 0, PRESET},
-    {MC_OPT_CHOICE, "mode", "moe|finetune", "finetune: the continual fine-tuning baseline", AT(learn.learner.mode), 0, 0, "moe|finetune",
-     0},
+    {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(learn.task.balance), 0, 1e6, 0,
+     PRESET},
+    {MC_OPT_CHOICE, "mode", "moe|finetune", "finetune: the continual fine-tuning baseline", AT(learn.learner.mode), 0,
+     0, "moe|finetune", 0},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(learn.files.activation), -1, 0, "auto|quick-gelu|gelu", 0},
-    {MC_OPT_INT, "threads", "N", "that compute", AT(learn.files.n_threads), 1, 4096, 0, "as many as there are processors"},
-    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(learn.task.loader_threads), 1, 4096, 0, "as many as compute"},
-    {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(learn.task.kept_bytes), 1, 16777216, 0,
-     "automatic"},
-    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task", AT(learn.task.checkpoint_seconds), 0, 1e6, 0,
-     0},
-    {MC_OPT_FLAG, "json", NULL, "print what matrix.json holds instead of text, once at the end", AT(learn.json), 1, 0, 0, 0},
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(learn.files.activation), -1, 0,
+     "auto|quick-gelu|gelu", 0},
+    {MC_OPT_INT, "threads", "N", "that compute", AT(learn.files.n_threads), 1, 4096, 0,
+     "as many as there are processors"},
+    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(learn.task.loader_threads), 1, 4096, 0,
+     "as many as compute"},
+    {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(learn.task.kept_bytes), 1,
+     16777216, 0, "automatic"},
+    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task",
+     AT(learn.task.checkpoint_seconds), 0, 1e6, 0, 0},
+    {MC_OPT_FLAG, "json", NULL, "print what matrix.json holds instead of text, once at the end", AT(learn.json), 1, 0,
+     0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(learn.quiet), 1, 0, 0, 0},
 };
 
 static const char about[] =
-    "Runs the paper's multi-domain benchmark: learns the data sets one after another (for each first its autoencoder of the selector, then "
-    "the experts and its router), evaluates all of them after each one, and writes the accuracy matrix with Transfer, Average and Last, "
-    "beside the published results.\n\nA run that was stopped or killed goes on when the same command is given again, from its last "
-    "checkpoint within a task, and ends with the same results.\n\nClassifying takes the class of the largest cosine, so the published "
+    "Runs the paper's multi-domain benchmark: learns the data sets one after another (for each first its autoencoder "
+    "of the selector, then "
+    "the experts and its router), evaluates all of them after each one, and writes the accuracy matrix with Transfer, "
+    "Average and Last, "
+    "beside the published results.\n\nA run that was stopped or killed goes on when the same command is given again, "
+    "from its last "
+    "checkpoint within a task, and ends with the same results.\n\nClassifying takes the class of the largest cosine, "
+    "so the published "
     "code's fixed logit scale of 100 changes nothing here; `moeclip classify` has --logit-scale for its probabilities.";
 
 const mc_command mc_command_bench_mtil = {
@@ -325,11 +363,13 @@ const mc_command mc_command_bench_mtil = {
     .summary = "the paper's multi-domain benchmark",
     .usage = "--data DIR --model FILE --out FOLDER [options]",
     .about = about,
-    .examples = "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/order1\n"
-                "  moeclip bench mtil --preset order1-few --print-preset > mine.json\n"
-                "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --out runs/mine --preset mine.json --sets DTD,Flowers,MNIST\n"
-                "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/released \\\n"
-                "    --checkpoints full_shot_order1_1000iters --eval-only --as-published\n",
+    .examples =
+        "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/order1\n"
+        "  moeclip bench mtil --preset order1-few --print-preset > mine.json\n"
+        "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --out runs/mine --preset mine.json --sets "
+        "DTD,Flowers,MNIST\n"
+        "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/released \\\n"
+        "    --checkpoints full_shot_order1_1000iters --eval-only --as-published\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .options_size = sizeof(mc_mtil_options),

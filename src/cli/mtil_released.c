@@ -1,4 +1,5 @@
-/* The matrix of released checkpoints: X.pth and X_autochooser.pth of every data set X are the state after it was learned. */
+/* The matrix of released checkpoints: X.pth and X_autochooser.pth of every data set X are the state after it was
+ * learned. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,21 +18,24 @@ typedef struct releasing {
   const moeclip_callbacks *callbacks;
   mc_results *results;
   moeclip_model *model;
-  mc_domain domains[MC_MTIL_MOST_SETS];           /* [n_sets] */
+  mc_domain domains[MC_MTIL_MOST_SETS];             /* [n_sets] */
   moeclip_benchmark_texts texts[MC_MTIL_MOST_SETS]; /* [n_all] */
-  const char **classes[MC_MTIL_MOST_SETS];        /* [n_all]: of the data set where it is open */
-  moeclip_published_task tasks[MC_MTIL_MOST_SETS]; /* [n_all] */
-  size_t place[MC_MTIL_MOST_SETS];                /* [n_sets] of `all` */
+  const char **classes[MC_MTIL_MOST_SETS];          /* [n_all]: of the data set where it is open */
+  moeclip_published_task tasks[MC_MTIL_MOST_SETS];  /* [n_all] */
+  size_t place[MC_MTIL_MOST_SETS];                  /* [n_sets] of `all` */
 } releasing;
 
-/* Names of the tasks in the files: evaluation takes classes and prompts from the data sets, so for a set that is left out it is
- * enough that there are some. */
+/* Names of the tasks in the files: evaluation takes classes and prompts from the data sets, so for a set that is left
+ * out it is enough that there are some. */
 static moeclip_code describe_task(releasing *r, size_t k, const moeclip_dataset *d, moeclip_error *err) {
   static const char *const unknown[1] = {"unknown"};
   moeclip_published_task *t = &r->tasks[k];
   MC_TRY(moeclip_benchmark_texts_load(r->plan->all[k].name, &r->texts[k], err));
-  *t = (moeclip_published_task){.name = r->plan->all[k].name, .classes = r->texts[k].classes, .n_classes = r->texts[k].n_classes,
-                                .templates = r->texts[k].templates, .n_templates = r->texts[k].n_templates};
+  *t = (moeclip_published_task){.name = r->plan->all[k].name,
+                                .classes = r->texts[k].classes,
+                                .n_classes = r->texts[k].n_classes,
+                                .templates = r->texts[k].templates,
+                                .n_templates = r->texts[k].n_templates};
   if (d) {
     t->n_classes = moeclip_dataset_classes(d);
     r->classes[k] = mc_alloc(t->n_classes, sizeof *r->classes[k]);
@@ -79,9 +83,10 @@ static moeclip_code open_results(releasing *r, moeclip_error *err) {
                                              (json_int_t)moeclip_dataset_count(d, MOECLIP_TEST), "classes",
                                              (json_int_t)moeclip_dataset_classes(d)));
   }
-  json_t *run = json_pack("{s:s, s:s, s:s, s:b, s:o}", "backbone", moeclip_model_fingerprint(r->model), "mode", "moe", "checkpoints",
-                          plan->o.checkpoints, "batch_routing", plan->o.learn.evaluate.selection == MOECLIP_SELECT_PER_BATCH,
-                          "threshold", mc_json_real(plan->o.learn.task.threshold));
+  json_t *run = json_pack("{s:s, s:s, s:s, s:b, s:o}", "backbone", moeclip_model_fingerprint(r->model), "mode", "moe",
+                          "checkpoints", plan->o.checkpoints, "batch_routing",
+                          plan->o.learn.evaluate.selection == MOECLIP_SELECT_PER_BATCH, "threshold",
+                          mc_json_real(plan->o.learn.task.threshold));
   return mc_results_open(plan->o.out, run, columns, names, (int)plan->n_sets, "released", r->results, err);
 }
 
@@ -114,7 +119,8 @@ static moeclip_code fill_row(releasing *r, int row, moeclip_learner *learner, mo
     o.n_templates = d->n_templates;
     o.loader_threads = r->plan->o.learn.task.loader_threads;
     MC_TRY(moeclip_learner_evaluate(learner, d->dataset, &o, r->callbacks, &e, err));
-    moeclip_code code = mc_results_put(r->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
+    moeclip_code code =
+        mc_results_put(r->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
     moeclip_evaluation_clear(&e);
     MC_TRY(code);
     if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
@@ -156,8 +162,8 @@ static moeclip_code run(releasing *r, moeclip_error *err) {
   return r->plan->o.learn.json ? MOECLIP_OK : mc_results_print(r->results, stdout, err);
 }
 
-moeclip_code mc_mtil_evaluate_released(const mc_mtil_plan *plan, mc_progress *progress, const moeclip_callbacks *callbacks,
-                                       mc_results *results, moeclip_error *err) {
+moeclip_code mc_mtil_evaluate_released(const mc_mtil_plan *plan, mc_progress *progress,
+                                       const moeclip_callbacks *callbacks, mc_results *results, moeclip_error *err) {
   releasing *r = calloc(1, sizeof *r);
   if (!r) return mc_fail_memory(err, sizeof *r, "an evaluation");
   *r = (releasing){.plan = plan, .progress = progress, .callbacks = callbacks, .results = results};

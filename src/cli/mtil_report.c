@@ -38,7 +38,7 @@ static void put_percent(FILE *f, int width, double v) {
   }
 }
 
-/* --- table.txt ----------------------------------------------------------------------------------------------------------- */
+/* --- table.txt --------------------------------------------------------------------------------------------------- */
 
 static void put_table(const void *report, FILE *f) {
   const reporting *r = report;
@@ -61,12 +61,13 @@ static void put_table(const void *report, FILE *f) {
   for (int k = 0; k < 3; k++) put_percent(f, 10, 100 * part(r->mean, k));
   fputc('\n', f);
   for (int i = 0; i < n_published(r); i++) {
-    fprintf(f, "%-34s %9.1f %9.1f %9.1f\n", published[i].method, published[i].transfer, published[i].average, published[i].last);
+    fprintf(f, "%-34s %9.1f %9.1f %9.1f\n", published[i].method, published[i].transfer, published[i].average,
+            published[i].last);
   }
   if (n_published(r) > 0) fprintf(f, "%s\n", published_note);
 }
 
-/* --- results.csv ----------------------------------------------------------------------------------------------------------- */
+/* --- results.csv ------------------------------------------------------------------------------------------------- */
 
 static void put_csv(const void *report, FILE *f) {
   const reporting *r = report;
@@ -86,14 +87,16 @@ static void put_csv(const void *report, FILE *f) {
         if (k == 0) zero = n;
         if (k > 0 && to && strcmp(to, set) == 0) own = n;
       }
-      fprintf(f, "%s,%s,%.6f,%lld,%lld,%lld,%lld,%.3f\n", after ? after : "", set, json_number_value(json_object_get(cell, "accuracy")),
-              (long long)json_integer_value(json_object_get(cell, "right")), (long long)json_integer_value(json_object_get(cell, "n")),
-              (long long)zero, (long long)own, json_number_value(json_object_get(cell, "seconds")));
+      fprintf(f, "%s,%s,%.6f,%lld,%lld,%lld,%lld,%.3f\n", after ? after : "", set,
+              json_number_value(json_object_get(cell, "accuracy")),
+              (long long)json_integer_value(json_object_get(cell, "right")),
+              (long long)json_integer_value(json_object_get(cell, "n")), (long long)zero, (long long)own,
+              json_number_value(json_object_get(cell, "seconds")));
     }
   }
 }
 
-/* --- report.html ----------------------------------------------------------------------------------------------------------- */
+/* --- report.html ------------------------------------------------------------------------------------------------- */
 
 static void put_cell(FILE *f, double percent) {
   fputs("<td>", f);
@@ -102,13 +105,15 @@ static void put_cell(FILE *f, double percent) {
 }
 
 static void put_means(const reporting *r, FILE *f) {
-  fputs("<h2>Means</h2>\n<table><thead><tr><th></th><th>Transfer</th><th>Average</th><th>Last</th></tr></thead><tbody>\n"
-        "<tr class=\"ours\"><td>this run</td>", f);
+  fputs(
+      "<h2>Means</h2>\n<table><thead><tr><th></th><th>Transfer</th><th>Average</th><th>Last</th></tr></thead><tbody>\n"
+      "<tr class=\"ours\"><td>this run</td>",
+      f);
   for (int k = 0; k < 3; k++) put_cell(f, 100 * part(r->mean, k));
   fputs("</tr>\n", f);
   for (int i = 0; i < n_published(r); i++) {
-    fprintf(f, "<tr><td>%s</td><td>%.1f</td><td>%.1f</td><td>%.1f</td></tr>\n", published[i].method, published[i].transfer,
-            published[i].average, published[i].last);
+    fprintf(f, "<tr><td>%s</td><td>%.1f</td><td>%.1f</td><td>%.1f</td></tr>\n", published[i].method,
+            published[i].transfer, published[i].average, published[i].last);
   }
   fprintf(f, "</tbody></table><p class=\"note\">%s</p>\n", n_published(r) > 0 ? published_note : "");
 }
@@ -136,8 +141,11 @@ static void put_curves(const reporting *r, FILE *f) {
   const mc_matrix *m = &r->matrix.m;
   double *column = calloc((size_t)m->n_rows + 1, sizeof *column);
   if (!column) return;
-  fputs("<h2>Each data set over time</h2>\n<p class=\"note\">Accuracy in % before any task and after each one; the dot: right after the "
-        "set was learned; dashed: zero-shot.</p><div class=\"charts\">\n", f);
+  fputs(
+      "<h2>Each data set over time</h2>\n<p class=\"note\">Accuracy in % before any task and after each one; the dot: "
+      "right after the "
+      "set was learned; dashed: zero-shot.</p><div class=\"charts\">\n",
+      f);
   for (int j = 0; j < m->n_columns; j++) {
     for (int i = 0; i < m->n_rows; i++) column[i] = m->accuracy[i * m->n_columns + j];
     mc_html_chart(f, m->names[j], column, m->n_rows, m->tasks[j] < 0 ? -1 : m->tasks[j] + 1, column[0], "zero-shot",
@@ -155,8 +163,12 @@ static void put_experts(const reporting *r, FILE *f) {
     const json_t *experts = json_object_get(json_object_get(learned, m->after[i]), "experts");
     if (!experts) continue;
     if (!any) {
-      fputs("<h2>Which experts were used</h2>\n<p class=\"note\">A row a block, a column an expert: the darker, the more of the task's "
-            "pictures (or class texts) chose it. Orange: frozen, by this task or an earlier one.</p><div class=\"charts\">\n", f);
+      fputs(
+          "<h2>Which experts were used</h2>\n<p class=\"note\">A row a block, a column an expert: the darker, the more "
+          "of the task's "
+          "pictures (or class texts) chose it. Orange: frozen, by this task or an earlier one.</p><div "
+          "class=\"charts\">\n",
+          f);
     }
     any = true;
     char title[128];
@@ -172,18 +184,23 @@ static void put_training(const reporting *r, FILE *f) {
   const json_t *learned = json_object_get(r->root, "learned");
   const mc_matrix *m = &r->matrix.m;
   if (json_object_size(learned) == 0) return;
-  fputs("<h2>Training</h2>\n<div class=\"wide\"><table><thead><tr><th></th><th>steps</th><th>pictures</th><th>numbers trained</th>"
-        "<th>loss</th><th>seconds</th><th>selector s</th><th>threshold</th></tr></thead><tbody>\n", f);
+  fputs(
+      "<h2>Training</h2>\n<div class=\"wide\"><table><thead><tr><th></th><th>steps</th><th>pictures</th><th>numbers "
+      "trained</th>"
+      "<th>loss</th><th>seconds</th><th>selector s</th><th>threshold</th></tr></thead><tbody>\n",
+      f);
   for (int i = 1; i < m->n_rows; i++) {
     const json_t *t = json_object_get(learned, m->after[i]);
     if (!t) continue;
     fputs("<tr><td>", f);
     mc_html_text(f, m->after[i]);
-    fprintf(f, "</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.4f</td><td>%.1f</td><td>%.1f</td><td>%.5g</td></tr>\n",
-            (long long)json_integer_value(json_object_get(t, "iterations")), (long long)json_integer_value(json_object_get(t, "images")),
-            (long long)json_integer_value(json_object_get(t, "trainable")), json_number_value(json_object_get(t, "final_loss")),
-            json_number_value(json_object_get(t, "seconds")), json_number_value(json_object_get(t, "selector_seconds")),
-            json_number_value(json_object_get(t, "threshold")));
+    fprintf(
+        f, "</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.4f</td><td>%.1f</td><td>%.1f</td><td>%.5g</td></tr>\n",
+        (long long)json_integer_value(json_object_get(t, "iterations")),
+        (long long)json_integer_value(json_object_get(t, "images")),
+        (long long)json_integer_value(json_object_get(t, "trainable")),
+        json_number_value(json_object_get(t, "final_loss")), json_number_value(json_object_get(t, "seconds")),
+        json_number_value(json_object_get(t, "selector_seconds")), json_number_value(json_object_get(t, "threshold")));
   }
   fputs("</tbody></table></div>\n", f);
 }
@@ -193,8 +210,8 @@ static void put_page(const void *report, FILE *f) {
   const json_t *run = json_object_get(r->root, "run");
   const char *backbone = json_string_value(json_object_get(run, "backbone"));
   char subtitle[512];
-  snprintf(subtitle, sizeof subtitle, "%.60s, %zu data sets, backbone %.32s, model %.200s", r->plan->preset_name, r->plan->n_sets,
-           backbone ? backbone : "unknown", r->plan->o.learn.files.model);
+  snprintf(subtitle, sizeof subtitle, "%.60s, %zu data sets, backbone %.32s, model %.200s", r->plan->preset_name,
+           r->plan->n_sets, backbone ? backbone : "unknown", r->plan->o.learn.files.model);
   mc_html_begin(f, "Multi-domain benchmark", subtitle);
   put_means(r, f);
   put_sets(r, f);

@@ -33,13 +33,13 @@ static const mc_option *option_of(const mc_args *args, const char *name) {
   return NULL;
 }
 
-static moeclip_code take_number(const mc_preset_field *f, const json_t *value, const mc_option *option, void *at, const char *name,
-                                moeclip_error *err) {
+static moeclip_code take_number(const mc_preset_field *f, const json_t *value, const mc_option *option, void *at,
+                                const char *name, moeclip_error *err) {
   double v = json_number_value(value), low = option ? option->min : 0, high = option ? option->max : 9e15;
   bool whole = f->kind != MC_OPT_REAL;
   if ((whole ? !json_is_integer(value) : !json_is_number(value)) || v < low || v > high) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"%s\" must be a %snumber from %g to %g", name, f->key, whole ? "whole " : "", low,
-                   high);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"%s\" must be a %snumber from %g to %g", name, f->key,
+                   whole ? "whole " : "", low, high);
   }
   if (f->kind == MC_OPT_INT) *(int *)at = (int)json_integer_value(value);
   if (f->kind == MC_OPT_LONG) *(int64_t *)at = json_integer_value(value);
@@ -47,12 +47,13 @@ static moeclip_code take_number(const mc_preset_field *f, const json_t *value, c
   return MOECLIP_OK;
 }
 
-static moeclip_code take_one(const mc_preset_field *f, const json_t *value, const mc_args *args, void *options, const char *name,
-                             moeclip_error *err) {
+static moeclip_code take_one(const mc_preset_field *f, const json_t *value, const mc_args *args, void *options,
+                             const char *name, moeclip_error *err) {
   void *at = field_at(f, options);
   if (f->option && mc_args_given(args, f->option)) return MOECLIP_OK;
   if (f->kind == MC_OPT_FLAG) {
-    if (!json_is_boolean(value)) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"%s\" must be true or false", name, f->key);
+    if (!json_is_boolean(value))
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"%s\" must be true or false", name, f->key);
     *(int *)at = json_is_true(value);
     return MOECLIP_OK;
   }
@@ -76,7 +77,9 @@ moeclip_code mc_preset_take(const json_t *object, const mc_preset_field *fields,
     }
     const char *const *other = others;
     while (*other && strcmp(*other, key) != 0) other++;
-    if (!*other) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there is no setting \"%.100s\"; --print-preset shows them all", name, key);
+    if (!*other)
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there is no setting \"%.100s\"; --print-preset shows them all",
+                     name, key);
   }
   return MOECLIP_OK;
 }
@@ -93,15 +96,15 @@ static moeclip_code load(const char *path, const char *format, json_t **out, moe
   const char *is = json_string_value(json_object_get(root, "format"));
   if (!is || strcmp(is, format) != 0) {
     json_decref(root);
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: \"format\" must be \"%s\"; --print-preset shows what such a file looks like", path,
-                   format);
+    return mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: \"format\" must be \"%s\"; --print-preset shows what such a file looks like", path, format);
   }
   *out = root;
   return MOECLIP_OK;
 }
 
-moeclip_code mc_preset_find(const char *name, const char *const *names, json_t *(*make)(size_t k), const char *format, json_t **out,
-                            moeclip_error *err) {
+moeclip_code mc_preset_find(const char *name, const char *const *names, json_t *(*make)(size_t k), const char *format,
+                            json_t **out, moeclip_error *err) {
   char list[512] = "";
   for (size_t k = 0, n = 0; names[k]; k++) {
     n += (size_t)snprintf(list + n, sizeof list - n, "%s, ", names[k]);
@@ -110,6 +113,6 @@ moeclip_code mc_preset_find(const char *name, const char *const *names, json_t *
     return *out ? MOECLIP_OK : mc_fail_memory(err, 4096, "a preset");
   }
   if (strchr(name, '/') || strchr(name, '.')) return load(name, format, out, err);
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--preset %s: there is no such preset; there are %sand files (whose name has a dot)", name,
-                 list);
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                 "--preset %s: there is no such preset; there are %sand files (whose name has a dot)", name, list);
 }

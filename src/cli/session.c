@@ -70,22 +70,23 @@ static json_t *describe_run(const mc_session *s) {
   moeclip_learner_get_options(s->learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
   json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
-                   moeclip_model_fingerprint(s->model), "seed", seed, "mode",
-                   o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
-                   "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters", o.text_adapters, "shared_router",
-                   o.shared_router, "selector", o.use_selector,
-                   "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+                          moeclip_model_fingerprint(s->model), "seed", seed, "mode",
+                          o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
+                          "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters",
+                          o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
+                          "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
   if (run && s->describe) json_object_set(run, "settings", s->describe);
   return run;
 }
 
 static json_t *describe_training(const mc_session *s, const mc_domain *d) {
   const moeclip_task_options *o = &s->o->task;
-  return json_pack("{s:I, s:i, s:f, s:f, s:f, s:I, s:f, s:f, s:b, s:I, s:f, s:o}", "iterations", (json_int_t)o->iterations,
-                   "batch", o->batch, "learning_rate", d->rate, "weight_decay", o->weight_decay, "smoothing",
-                   o->label_smoothing, "warmup", (json_int_t)o->warmup, "dropout", o->dropout, "balance", o->balance, "shots",
-                   s->o->shots > 0, "selector_iterations", (json_int_t)o->selector_iterations,
-                   "selector_learning_rate", o->selector_learning_rate, "threshold", mc_json_real(o->threshold));
+  return json_pack("{s:I, s:i, s:f, s:f, s:f, s:I, s:f, s:f, s:b, s:I, s:f, s:o}", "iterations",
+                   (json_int_t)o->iterations, "batch", o->batch, "learning_rate", d->rate, "weight_decay",
+                   o->weight_decay, "smoothing", o->label_smoothing, "warmup", (json_int_t)o->warmup, "dropout",
+                   o->dropout, "balance", o->balance, "shots", s->o->shots > 0, "selector_iterations",
+                   (json_int_t)o->selector_iterations, "selector_learning_rate", o->selector_learning_rate, "threshold",
+                   mc_json_real(o->threshold));
 }
 
 /* "same" is what the accuracies of a column depend on, beside the run and the state. */
@@ -95,9 +96,9 @@ static json_t *describe_column(const mc_session *s, const mc_domain *d, json_t *
   for (size_t c = 0; c < moeclip_dataset_classes(d->dataset); c++) {
     json_array_append_new(classes, json_string(moeclip_dataset_class_name(d->dataset, c)));
   }
-  json_t *same = json_pack("{s:I, s:o, s:o}", "test_pictures",
-                           (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TEST), "classes", classes, "templates",
-                           prompts);
+  json_t *same =
+      json_pack("{s:I, s:o, s:o}", "test_pictures", (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TEST),
+                "classes", classes, "templates", prompts);
   json_t *column =
       json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", d->name, "task", task, "path",
                 moeclip_dataset_path(d->dataset), "format", moeclip_dataset_format(d->dataset), "train_pictures",
@@ -152,11 +153,10 @@ static moeclip_code open_results(mc_session *s, moeclip_error *err) {
 
 /* --- evaluating --------------------------------------------------------------------------------------------------- */
 
-static moeclip_code stopped(moeclip_error *err) {
-  return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
-}
+static moeclip_code stopped(moeclip_error *err) { return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"); }
 
-static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const mc_domain *d, int row, moeclip_error *err) {
+static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const mc_domain *d, int row,
+                                  moeclip_error *err) {
   moeclip_evaluate_options o = s->o->evaluate;
   moeclip_evaluation e = {0};
   o.templates = d->n_templates ? d->templates : NULL;
@@ -225,8 +225,8 @@ static bool checkpoint_is_stale(const mc_session *s) {
   if (n > 0 && n <= (size_t)moeclip_learner_tasks(s->learner)) {
     moeclip_task_info info;
     const char *name = json_string_value(json_object_get(json_array_get(tasks, n - 1), "name"));
-    stale = name && moeclip_learner_task(s->learner, (int)n - 1, &info, NULL) == MOECLIP_OK &&
-            strcmp(info.name, name) == 0;
+    stale =
+        name && moeclip_learner_task(s->learner, (int)n - 1, &info, NULL) == MOECLIP_OK && strcmp(info.name, name) == 0;
   }
   json_decref(state);
   moeclip_tensors_destroy(t);
@@ -240,11 +240,10 @@ static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
   if (!dataset) return MOECLIP_OK;
   if (moeclip_learner_tasks(s->learner) > 0) {
     moeclip_dataset_destroy(dataset);
-    return mc_fail(
-        err, MOECLIP_ERROR_ARGUMENT,
-        "--reference: %s holds tasks already and no reference set, which must come first; do without it, "
-        "or start another state",
-        s->o->files.state);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "--reference: %s holds tasks already and no reference set, which must come first; do without it, "
+                   "or start another state",
+                   s->o->files.state);
   }
   moeclip_task_options o = s->o->task;
   moeclip_learn_report report;
@@ -292,18 +291,20 @@ static json_t *experts_json(const moeclip_learner *learner, int text) {
 static json_t *report_json(const moeclip_learner *learner, const moeclip_learn_report *r) {
   json_t *object =
       json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
-                (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken, "trainable",
-                (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds", mc_json_real(r->seconds),
-                "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds", mc_json_real(r->selector_seconds),
-                "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+                (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
+                "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
+                mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
+                mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
-    json_object_set_new(object, "experts", json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));
+    json_object_set_new(object, "experts",
+                        json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));
   }
   return object;
 }
 
 /* Saved first, then the checkpoint goes: whatever happens in between, nothing is lost. */
-static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report, moeclip_error *err) {
+static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report,
+                              moeclip_error *err) {
   char *checksum = NULL;
   MC_TRY(moeclip_learner_save(s->learner, s->o->files.state, err));
   if (unlink(s->checkpoint) != 0 && errno != ENOENT) {

@@ -1,7 +1,8 @@
 /*
- * The load-balance term of a mixture of experts: coefficient * (cv^2(importance) + cv^2(load)) for each block, where cv^2 is the
- * squared coefficient of variation over the experts, importance_e the sum of expert e's gates over the batch, and load_e the sum
- * of the probabilities that e is among the top k if its noise were drawn again (Shazeer et al. 2017, appendix A).
+ * The load-balance term of a mixture of experts: coefficient * (cv^2(importance) + cv^2(load)) for each block, where
+ * cv^2 is the squared coefficient of variation over the experts, importance_e the sum of expert e's gates over the
+ * batch, and load_e the sum of the probabilities that e is among the top k if its noise were drawn again (Shazeer et
+ * al. 2017, appendix A).
  */
 #ifndef MC_MODEL_BALANCE_H
 #define MC_MODEL_BALANCE_H
