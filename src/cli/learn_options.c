@@ -103,8 +103,8 @@ static const mc_option options[] = {
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_FLAG, "no-eval", NULL, "do not evaluate; no matrix is written", AT(measure), 0, 0, 0, 0},
-    {MC_OPT_FLAG, "batch-routing", NULL, "one choice of the selector for all pictures evaluated at once, as the published code does",
-     AT(evaluate.selection), 1, 0, 0, 0},
+    {MC_OPT_FLAG, "batch-routing", NULL,
+     "one choice of the selector for all pictures evaluated at once, as the published code does", AT(evaluate.selection), 1, 0, 0, 0},
     {MC_OPT_INT, "eval-batch", "N", "pictures evaluated at once", AT(evaluate.batch), 1, 1048576, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
      "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,

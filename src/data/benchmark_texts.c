@@ -113,7 +113,8 @@ moeclip_code moeclip_benchmark_order(const char *name, int *out, size_t n_out, s
   }
   json_decref(orders);
   if (known) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.60s\" is none of the class orders: cifar100, tinyimagenet, imagenet100", name);
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.60s\" is none of the class orders: cifar100, tinyimagenet, imagenet100",
+                 name);
 }
 
 void moeclip_benchmark_texts_clear(moeclip_benchmark_texts *t) {

@@ -279,7 +279,8 @@ static moeclip_code select_items(moeclip_dataset *d, const moeclip_dataset *of, 
     int label = classes[i].label;
     bool exists = label >= 0 && (size_t)label < of->n_classes;
     if (!exists || wanted[label] >= 0) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: class %d %s", of->path, label, exists ? "is wanted twice" : "does not exist");
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: class %d %s", of->path, label,
+                     exists ? "is wanted twice" : "does not exist");
     }
     wanted[label] = (int32_t)i;
   }
@@ -291,8 +292,9 @@ static moeclip_code select_items(moeclip_dataset *d, const moeclip_dataset *of, 
       item.split = s;
       if (!item.of) item.of = of;
       void *items = d->items;
-      moeclip_code code = d->n_items < INT32_MAX ? grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err)
-                                                 : mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than 2^31 pictures", d->name);
+      moeclip_code code = d->n_items < INT32_MAX
+                              ? grow(&items, d->n_items, &d->cap_items, sizeof *d->items, err)
+                              : mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: more than 2^31 pictures", d->name);
       d->items = items;
       MC_TRY(code);
       d->items[d->n_items++] = item;

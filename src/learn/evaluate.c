@@ -180,7 +180,8 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
     if (end) break;
     MC_TRY(route_batch(r, &batch, err));
     mc_gate_noise noise = {mc_seed_of(r->options->seed, 2), batch.number, 0};
-    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, r->pictures, err));
+    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, r->pictures,
+                               err));
     MC_TRY(count_batch(r, &batch, out, err));
     watch.progress.step++;
     watch.progress.images = out->n;

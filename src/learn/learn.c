@@ -24,8 +24,9 @@ typedef struct learning {
 
 static moeclip_code check_options(const moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
                                   moeclip_error *err) {
-  if (o->iterations < 1 || o->epochs < 0 || o->batch < 1 || !(o->learning_rate > 0) || !(o->label_smoothing >= 0 && o->label_smoothing < 1) ||
-      !(o->dropout >= 0 && o->dropout < 1) || !(o->balance >= 0) || o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
+  if (o->iterations < 1 || o->epochs < 0 || o->batch < 1 || !(o->learning_rate > 0) ||
+      !(o->label_smoothing >= 0 && o->label_smoothing < 1) || !(o->dropout >= 0 && o->dropout < 1) || !(o->balance >= 0) ||
+      o->selector_iterations < 1 || !(o->weight_decay >= 0)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                    "iterations %lld and %lld (at least 1), batch %d (at least 1), learning rate %g (above 0), label smoothing "
                    "%g and dropout %g (0 to below 1), weight decay %g and load balance %g (not negative)",
@@ -50,8 +51,8 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
 static moeclip_code describe_run(learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
-      "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, warmup %lld, "
-      "dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
+      "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, "
+      "warmup %lld, dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
       r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
       moeclip_dataset_classes(r->dataset), (long long)o->iterations, (long long)o->epochs, o->batch, o->learning_rate,
       o->weight_decay, o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
@@ -130,8 +131,8 @@ static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moe
   const mc_task *task = &l->tasks[l->n_tasks - 1];
   mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
   mc_task_training t = {.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
-                        .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name, .classes = (const char *const *)task->classes,
-                        .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
+                        .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
+                        .classes = (const char *const *)task->classes, .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
                         .seed = l->options.seed, .pictures = mc_dataset_source(&split), .labels = r->labels,
                         .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
                         .context = r, .resume = r->resume, .first_step = r->first_step};
