@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -46,12 +45,7 @@ static moeclip_code open_published(running *r, moeclip_error *err) {
     free(argument);
     return code;
   }
-  moeclip_dataset_options options;
-  moeclip_dataset_options_defaults(&options);
-  options.seed = choice.seed;
-  options.max_per_class[MOECLIP_TRAIN] = choice.max_train;
-  options.max_per_class[MOECLIP_TEST] = choice.max_test;
-  return moeclip_benchmark_open(o->data, r->plan.set, &options, &r->sets[0], err);
+  return mc_benchmark_open_chosen(o->data, r->plan.set, &choice, &r->sets[0], err);
 }
 
 static moeclip_code open_sets(running *r, moeclip_error *err) {
@@ -286,20 +280,13 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
 
 static moeclip_code open_learner(running *r, moeclip_error *err) {
   const mc_cil_options *o = &r->plan.o;
-  moeclip_model_options options;
-  moeclip_model_options_defaults(&options);
-  options.n_threads = o->files.n_threads;
-  options.activation = (moeclip_activation)o->files.activation;
-  MC_TRY(moeclip_model_load(o->files.model, &options, &r->model, err));
+  MC_TRY(mc_open_model(&o->files, &r->model, err));
   if (access(r->state, F_OK) == 0) return moeclip_learner_load(r->model, r->state, NULL, &r->learner, err);
   return moeclip_learner_create(r->model, &o->learner, &r->learner, err);
 }
 
 static moeclip_code run(running *r, moeclip_error *err) {
-  const char *out = r->plan.o.out;
-  if (mkdir(out, 0777) != 0 && errno != EEXIST) {
-    return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", out, strerror(errno));
-  }
+  MC_TRY(mc_make_folder(r->plan.o.out, err));
   MC_TRY(open_sets(r, err));
   MC_TRY(order_classes(r, err));
   MC_TRY(open_learner(r, err));

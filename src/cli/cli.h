@@ -91,6 +91,13 @@ void mc_data_choice_defaults(mc_data_choice *c);
 moeclip_code mc_dataset_open_named(const char *argument, const mc_data_choice *choice, moeclip_dataset **out,
                                    moeclip_error *err);
 
+/* One of the benchmarks' sets below root; of the choice, the limits and the seed. */
+moeclip_code mc_benchmark_open_chosen(const char *root, const char *set, const mc_data_choice *choice,
+                                      moeclip_dataset **out, moeclip_error *err);
+
+/* Makes a folder unless it is there. */
+moeclip_code mc_make_folder(const char *path, moeclip_error *err);
+
 /* "auto", "none", a task's name or its number. */
 moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, int *out, moeclip_error *err);
 
@@ -100,6 +107,9 @@ typedef struct mc_model_choice {
   int n_threads;
   int activation;
 } mc_model_choice;
+moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, moeclip_error *err);
+/* A learner that never learns, with the smallest adapters there are: the untouched CLIP. */
+moeclip_code mc_untouched_learner(moeclip_model *model, moeclip_learner **out, moeclip_error *err);
 moeclip_code mc_open_learner(const mc_model_choice *choice, moeclip_model **model, moeclip_learner **learner,
                              moeclip_error *err);
 

@@ -1,12 +1,15 @@
 /* Files of lines, NAME=PATH, prompts, data sets, tasks by name. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "moeclip/benchmark_data.h"
 
 #define MAX_LINES_BYTES ((size_t)16 << 20)
 
@@ -175,6 +178,21 @@ moeclip_code mc_dataset_open_named(const char *argument, const mc_data_choice *c
   return code;
 }
 
+moeclip_code mc_benchmark_open_chosen(const char *root, const char *set, const mc_data_choice *choice,
+                                      moeclip_dataset **out, moeclip_error *err) {
+  moeclip_dataset_options o;
+  moeclip_dataset_options_defaults(&o);
+  o.seed = choice->seed;
+  o.max_per_class[MOECLIP_TRAIN] = choice->max_train;
+  o.max_per_class[MOECLIP_TEST] = choice->max_test;
+  return moeclip_benchmark_open(root, set, &o, out, err);
+}
+
+moeclip_code mc_make_folder(const char *path, moeclip_error *err) {
+  if (mkdir(path, 0777) == 0 || errno == EEXIST) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", path, strerror(errno));
+}
+
 /* --- learners ----------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, int *out, moeclip_error *err) {
@@ -201,19 +219,26 @@ moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, i
                  info.name);
 }
 
-moeclip_code mc_open_learner(const mc_model_choice *choice, moeclip_model **model, moeclip_learner **learner,
-                             moeclip_error *err) {
+moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, moeclip_error *err) {
   moeclip_model_options options;
   moeclip_model_options_defaults(&options);
   options.n_threads = choice->n_threads;
   options.activation = (moeclip_activation)choice->activation;
-  MC_TRY(moeclip_model_load(choice->model, &options, model, err));
-  if (choice->state) return moeclip_learner_load(*model, choice->state, choice->alexnet, learner, err);
-  /* A learner that never learns: the smallest adapters there are. */
+  return moeclip_model_load(choice->model, &options, out, err);
+}
+
+moeclip_code mc_untouched_learner(moeclip_model *model, moeclip_learner **out, moeclip_error *err) {
   moeclip_learner_options small;
   moeclip_learner_options_defaults(&small);
   small.n_experts = small.top_k;
   small.bottleneck = 1;
   small.freeze_per_task = 1;
-  return moeclip_learner_create(*model, &small, learner, err);
+  return moeclip_learner_create(model, &small, out, err);
+}
+
+moeclip_code mc_open_learner(const mc_model_choice *choice, moeclip_model **model, moeclip_learner **learner,
+                             moeclip_error *err) {
+  MC_TRY(mc_open_model(choice, model, err));
+  if (choice->state) return moeclip_learner_load(*model, choice->state, choice->alexnet, learner, err);
+  return mc_untouched_learner(*model, learner, err);
 }

@@ -1,11 +1,9 @@
 /* `moeclip bench mtil`: the plan becomes a session, and its results a report. */
 #include "cli/mtil.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/memory.h"
 #include "moeclip/benchmark_data.h"
@@ -40,34 +38,23 @@ static moeclip_code copy_templates(const char *set, mc_prompts *out, moeclip_err
   return code;
 }
 
-static moeclip_code open_own(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *d, moeclip_error *err) {
+moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *d, moeclip_error *err) {
   const mc_learn_options *o = &plan->o.learn;
+  const mc_mtil_set *set = &plan->sets[i];
   static const mc_list no_files;
   mc_data_choice choice = o->data;
   choice.seed = seed;
   if (o->shots) choice.max_train = o->shots;
-  MC_TRY(mc_dataset_open_named(plan->sets[i].own, &choice, &d->dataset, err));
-  MC_TRY(mc_prompts_collect(&o->templates, &no_files, plan->sets[i].name, &d->prompts, err));
+  if (set->own) {
+    MC_TRY(mc_dataset_open_named(set->own, &choice, &d->dataset, err));
+    MC_TRY(mc_prompts_collect(&o->templates, &no_files, set->name, &d->prompts, err));
+  } else {
+    MC_TRY(mc_benchmark_open_chosen(plan->o.data, set->name, &choice, &d->dataset, err));
+    MC_TRY(copy_templates(set->name, &d->prompts, err));
+  }
   d->templates = d->prompts.items;
   d->n_templates = d->prompts.n;
-  d->rate = plan->sets[i].rate;
-  return MOECLIP_OK;
-}
-
-moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *d, moeclip_error *err) {
-  const mc_mtil_options *o = &plan->o;
-  const char *set = plan->sets[i].name;
-  if (plan->sets[i].own) return open_own(plan, i, seed, d, err);
-  moeclip_dataset_options choice;
-  moeclip_dataset_options_defaults(&choice);
-  choice.seed = seed;
-  choice.max_per_class[MOECLIP_TRAIN] = o->learn.shots ? o->learn.shots : o->learn.data.max_train;
-  choice.max_per_class[MOECLIP_TEST] = o->learn.data.max_test;
-  MC_TRY(moeclip_benchmark_open(o->data, set, &choice, &d->dataset, err));
-  MC_TRY(copy_templates(set, &d->prompts, err));
-  d->templates = d->prompts.items;
-  d->n_templates = d->prompts.n;
-  d->rate = plan->sets[i].rate;
+  d->rate = set->rate;
   return MOECLIP_OK;
 }
 
@@ -104,11 +91,6 @@ static moeclip_code check_sets(const mc_mtil_plan *plan, moeclip_error *err) {
     MC_TRY(moeclip_benchmark_find(plan->o.data, plan->sets[i].name, path, sizeof path, err));
   }
   return MOECLIP_OK;
-}
-
-static moeclip_code make_folder(const char *path, moeclip_error *err) {
-  if (mkdir(path, 0777) == 0 || errno == EEXIST) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", path, strerror(errno));
 }
 
 /* What the command line says about the learner, but the preset decides: a state made with other settings is refused by
@@ -176,7 +158,7 @@ int mc_mtil_run(const mc_args *args) {
   o->learn.files.state = r.state;
   o->learn.results = o->out;
   moeclip_code code = check_sets(&r.plan, &err);
-  if (code == MOECLIP_OK) code = make_folder(o->out, &err);
+  if (code == MOECLIP_OK) code = mc_make_folder(o->out, &err);
   exit_code = code != MOECLIP_OK ? mc_report(&err) : o->eval_only ? evaluate_released(&r) : train(args, &r);
   free(r.state);
   return exit_code;

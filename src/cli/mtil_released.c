@@ -51,7 +51,6 @@ static moeclip_code describe_task(releasing *r, size_t k, const moeclip_dataset 
 
 static moeclip_code open_all(releasing *r, moeclip_error *err) {
   const mc_mtil_plan *plan = r->plan;
-  moeclip_model_options options;
   for (size_t i = 0; i < plan->n_sets; i++) {
     MC_TRY(mc_mtil_open_set(plan, i, plan->o.learn.learner.seed, &r->domains[i], err));
     r->domains[i].name = moeclip_dataset_name(r->domains[i].dataset);
@@ -65,10 +64,7 @@ static moeclip_code open_all(releasing *r, moeclip_error *err) {
     }
     MC_TRY(describe_task(r, k, d, err));
   }
-  moeclip_model_options_defaults(&options);
-  options.n_threads = plan->o.learn.files.n_threads;
-  options.activation = (moeclip_activation)plan->o.learn.files.activation;
-  return moeclip_model_load(plan->o.learn.files.model, &options, &r->model, err);
+  return mc_open_model(&plan->o.learn.files, &r->model, err);
 }
 
 static moeclip_code open_results(releasing *r, moeclip_error *err) {
@@ -137,12 +133,7 @@ static bool row_is_known(const releasing *r, int row) {
 
 /* Row 0: the untouched CLIP. */
 static moeclip_code learner_of_row(const releasing *r, int row, moeclip_learner **out, moeclip_error *err) {
-  moeclip_learner_options o;
-  if (row > 0) return load_row(r, r->place[row - 1], out, err);
-  moeclip_learner_options_defaults(&o);
-  o.n_experts = o.top_k;
-  o.bottleneck = 1;
-  return moeclip_learner_create(r->model, &o, out, err);
+  return row > 0 ? load_row(r, r->place[row - 1], out, err) : mc_untouched_learner(r->model, out, err);
 }
 
 static moeclip_code run(releasing *r, moeclip_error *err) {

@@ -1,10 +1,8 @@
 #include "cli/results.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -334,9 +332,7 @@ static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
 
 moeclip_code mc_results_write(mc_results *r, moeclip_error *err) {
   mc_matrix_of x;
-  if (mkdir(r->folder, 0777) != 0 && errno != EEXIST) {
-    return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", r->folder, strerror(errno));
-  }
+  MC_TRY(mc_make_folder(r->folder, err));
   MC_TRY(mc_matrix_of_results(r->root, &x, err));
   moeclip_code code = put_summary(r, &x.m, err);
   if (code == MOECLIP_OK) code = write_json(r, err);

@@ -23,11 +23,7 @@ static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
     moeclip_code code = mc_learn_check_state(s->args, s->learner, err);
     return code == MOECLIP_OK ? code : mc_fail_prefix(err, files->state);
   }
-  moeclip_model_options options;
-  moeclip_model_options_defaults(&options);
-  options.n_threads = files->n_threads;
-  options.activation = (moeclip_activation)files->activation;
-  MC_TRY(moeclip_model_load(files->model, &options, &s->model, err));
+  MC_TRY(mc_open_model(files, &s->model, err));
   moeclip_learner_options learner = s->o->learner;
   learner.alexnet = files->alexnet;
   return moeclip_learner_create(s->model, &learner, &s->learner, err);
@@ -177,11 +173,7 @@ static moeclip_code fill_row(mc_session *s, int row, bool *changed, moeclip_erro
     if (mc_results_known(&s->results, row, s->domains[i].name)) continue;
     *changed = true;
     if (row == 0 && moeclip_learner_tasks(s->learner) > 0 && !fresh) {
-      moeclip_learner_options o;
-      moeclip_learner_options_defaults(&o);
-      o.n_experts = o.top_k;
-      o.bottleneck = 1;
-      code = moeclip_learner_create(s->model, &o, &fresh, err);
+      code = mc_untouched_learner(s->model, &fresh, err);
     }
     if (code == MOECLIP_OK) code = evaluate_cell(s, fresh ? fresh : s->learner, &s->domains[i], row, err);
   }
