@@ -181,6 +181,35 @@ MOECLIP_API moeclip_code moeclip_learner_classify(moeclip_learner *learner, cons
                                                   moeclip_error *err);
 MOECLIP_API void moeclip_answers_clear(moeclip_answer *answers, int n);
 
+/* Why an answer came about. */
+typedef struct moeclip_explanation {
+  int n_tasks;             /* learned tasks; 0 when the learner has no selector or the task was named by the caller */
+  double *error;           /* [n_tasks] how far the selector's autoencoder of each task is from making the picture's features again */
+  double *threshold;       /* [n_tasks] the error up to which the task takes a picture */
+  double reference_error;  /* of the reference set's autoencoder; NaN where there is none */
+  int n_blocks, n_experts; /* blocks of the image tower with adapters; experts of a block (the most that any has) */
+  float *gate;             /* [n_blocks, n_experts] share of each expert in each block, 0: not chosen; all 0 for the untouched CLIP */
+} moeclip_explanation;
+
+/* As moeclip_learner_classify, and why: explanations [n], cleared with moeclip_explanations_clear. */
+MOECLIP_API moeclip_code moeclip_learner_explain(moeclip_learner *learner, const moeclip_image *images, int n,
+                                                 const moeclip_classify_options *options, moeclip_answer *answers,
+                                                 moeclip_explanation *explanations, moeclip_error *err);
+MOECLIP_API void moeclip_explanations_clear(moeclip_explanation *explanations, int n);
+
+/*
+ * Features in the space where a picture and a text that belong together are close. A picture of a learned task is encoded through that
+ * task's adapters, and is to be compared with texts encoded for the same task.
+ * task: MOECLIP_TASK_AUTO (the selector decides, picture by picture), MOECLIP_TASK_NONE, or a task's number.
+ * tasks [n] (may be NULL): who encoded each picture. scores [n] (may be NULL): as moeclip_answer.score. out: float [n, embed], each
+ * of length 1.
+ */
+MOECLIP_API moeclip_code moeclip_learner_encode_images(moeclip_learner *learner, const moeclip_image *images, int n, int task,
+                                                       int *tasks, double *scores, float *out, moeclip_error *err);
+/* texts: n UTF-8 strings, encoded as they are (no template). task: MOECLIP_TASK_NONE or a task's number. */
+MOECLIP_API moeclip_code moeclip_learner_encode_texts(moeclip_learner *learner, const char *const *texts, int n, int task,
+                                                      float *out, moeclip_error *err);
+
 typedef struct moeclip_evaluate_options {
   int task;                  /* MOECLIP_TASK_AUTO: the selector decides (a learner without one: by the data set's name); else everything goes to that task, or to none */
   moeclip_selection selection;

@@ -111,63 +111,6 @@ static moeclip_code answer(classifying *r, const float *feature, int route, doub
   return code;
 }
 
-typedef struct preprocessing {
-  const moeclip_image *images;
-  int size;
-  uint8_t *pixels;
-  moeclip_code *codes; /* [n] */
-  moeclip_error *errors;
-} preprocessing;
-
-static void preprocess_range(void *context, int64_t begin, int64_t end) {
-  const preprocessing *p = context;
-  size_t each = 3 * (size_t)p->size * (size_t)p->size;
-  for (int64_t i = begin; i < end; i++) {
-    p->codes[i] = moeclip_image_preprocess(&p->images[i], p->size, p->pixels + (size_t)i * each, &p->errors[i]);
-  }
-}
-
-/* *pixels: fresh, [n, 3, size, size]. */
-static moeclip_code preprocess(moeclip_learner *l, const moeclip_image *images, int n, int size, uint8_t **pixels,
-                               moeclip_error *err) {
-  size_t each = 3 * (size_t)size * (size_t)size;
-  preprocessing p = {images, size, mc_alloc((size_t)n, each), mc_alloc((size_t)n, sizeof *p.codes),
-                     mc_alloc((size_t)n, sizeof *p.errors)};
-  moeclip_code code = MOECLIP_OK;
-  *pixels = p.pixels;
-  if (!p.pixels || !p.codes || !p.errors) {
-    code = mc_fail_memory(err, (size_t)n * each, "pictures");
-  } else {
-    mc_parallel_for(l->model->compute, n, 1, preprocess_range, &p);
-    for (int i = 0; code == MOECLIP_OK && i < n; i++) {
-      code = p.codes[i];
-      if (code != MOECLIP_OK && err) *err = p.errors[i];
-    }
-  }
-  free(p.codes);
-  free(p.errors);
-  return code;
-}
-
-static moeclip_code route(classifying *r, const moeclip_image *images, int n, const uint8_t *pixels, int32_t *tasks,
-                          double *scores, moeclip_error *err) {
-  moeclip_learner *l = r->l;
-  uint8_t *own = NULL;
-  for (int i = 0; i < n; i++) {
-    tasks[i] = r->options->task == MOECLIP_TASK_AUTO ? MOECLIP_TASK_NONE : r->options->task;
-    scores[i] = NAN;
-  }
-  if (r->options->task != MOECLIP_TASK_AUTO || !l->selector || l->n_tasks == 0) return MOECLIP_OK;
-  moeclip_code code = MOECLIP_OK;
-  if (l->extractor.image_size != l->model->clip->sizes.image_size) {
-    code = preprocess(l, images, n, l->extractor.image_size, &own, err);
-    pixels = own;
-  }
-  if (code == MOECLIP_OK) code = mc_route(l, pixels, n, r->options->selection, tasks, scores, err);
-  free(own);
-  return code;
-}
-
 static moeclip_code check(const moeclip_learner *l, const moeclip_classify_options *o, moeclip_error *err) {
   if (o->top < 1) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%d labels asked for: at least 1", o->top);
   if (o->task < MOECLIP_TASK_AUTO || o->task >= l->n_tasks) {
@@ -180,38 +123,45 @@ static moeclip_code check(const moeclip_learner *l, const moeclip_classify_optio
   return MOECLIP_OK;
 }
 
-moeclip_code moeclip_learner_classify(moeclip_learner *l, const moeclip_image *images, int n,
-                                      const moeclip_classify_options *options, moeclip_answer *answers, moeclip_error *err) {
+/* explanations: NULL when not wanted. */
+static moeclip_code classify(moeclip_learner *l, const moeclip_image *images, int n, const moeclip_classify_options *options,
+                             moeclip_answer *answers, moeclip_explanation *explanations, moeclip_error *err) {
+  size_t embed = (size_t)l->model->clip->sizes.embed;
+  classifying r = {l, options, calloc((size_t)l->n_tasks + 1, sizeof *r.of_route)};
+  mc_pictures p = {.images = images, .n = n, .task = options->task, .selection = options->selection};
+  moeclip_code code = r.of_route ? MOECLIP_OK : mc_fail_memory(err, (size_t)l->n_tasks * sizeof *r.of_route, "labels");
+  if (code == MOECLIP_OK) code = mc_pictures_encode(l, &p, explanations != NULL, err);
+  for (int i = 0; code == MOECLIP_OK && i < n; i++) {
+    code = answer(&r, p.features + (size_t)i * embed, p.tasks[i], p.scores[i], &answers[i], err);
+    if (code == MOECLIP_OK && explanations) code = mc_explain(l, &p, i, &explanations[i], err);
+  }
+  mc_pictures_clear(&p);
+  for (int t = 0; r.of_route && t <= l->n_tasks; t++) candidates_clear(&r.of_route[t]);
+  free(r.of_route);
+  return code;
+}
+
+moeclip_code moeclip_learner_explain(moeclip_learner *l, const moeclip_image *images, int n,
+                                     const moeclip_classify_options *options, moeclip_answer *answers,
+                                     moeclip_explanation *explanations, moeclip_error *err) {
   moeclip_classify_options defaults;
   if (!options) {
     moeclip_classify_options_defaults(&defaults);
     options = &defaults;
   }
   for (int i = 0; i < n; i++) answers[i] = (moeclip_answer){.task = MOECLIP_TASK_NONE};
+  for (int i = 0; explanations && i < n; i++) explanations[i] = (moeclip_explanation){.reference_error = NAN};
   MC_TRY(check(l, options, err));
   if (n <= 0) return MOECLIP_OK;
-  size_t embed = (size_t)l->model->clip->sizes.embed;
-  classifying r = {l, options, calloc((size_t)l->n_tasks + 1, sizeof *r.of_route)};
-  int32_t *tasks = mc_alloc((size_t)n, sizeof *tasks);
-  double *scores = mc_alloc((size_t)n, sizeof *scores);
-  float *features = mc_alloc((size_t)n, embed * sizeof *features);
-  uint8_t *pixels = NULL;
-  moeclip_code code = r.of_route && tasks && scores && features ? MOECLIP_OK
-                                                                : mc_fail_memory(err, (size_t)n * embed * 4, "features");
-  if (code == MOECLIP_OK) code = preprocess(l, images, n, l->model->clip->sizes.image_size, &pixels, err);
-  if (code == MOECLIP_OK) code = route(&r, images, n, pixels, tasks, scores, err);
-  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, n, tasks, NULL, features, err);
-  for (int i = 0; code == MOECLIP_OK && i < n; i++) {
-    code = answer(&r, features + (size_t)i * embed, tasks[i], scores[i], &answers[i], err);
-  }
+  moeclip_code code = classify(l, images, n, options, answers, explanations, err);
   if (code != MOECLIP_OK) moeclip_answers_clear(answers, n);
-  for (int t = 0; r.of_route && t <= l->n_tasks; t++) candidates_clear(&r.of_route[t]);
-  free(r.of_route);
-  free(tasks);
-  free(scores);
-  free(features);
-  free(pixels);
+  if (code != MOECLIP_OK && explanations) moeclip_explanations_clear(explanations, n);
   return code;
+}
+
+moeclip_code moeclip_learner_classify(moeclip_learner *l, const moeclip_image *images, int n,
+                                      const moeclip_classify_options *options, moeclip_answer *answers, moeclip_error *err) {
+  return moeclip_learner_explain(l, images, n, options, answers, NULL, err);
 }
 
 void moeclip_answers_clear(moeclip_answer *answers, int n) {

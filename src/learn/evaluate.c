@@ -133,7 +133,7 @@ static moeclip_code route_batch(evaluating *r, const mc_batch *batch, moeclip_er
     }
     pixels = other.pixels;
   }
-  return batch->n ? mc_route(l, pixels, batch->n, o->selection, r->tasks, NULL, err) : MOECLIP_OK;
+  return batch->n ? mc_route(l, pixels, batch->n, o->selection, r->tasks, NULL, NULL, err) : MOECLIP_OK;
 }
 
 static size_t best_class(const float *picture, const float *classes, size_t n_classes, size_t embed) {
@@ -180,7 +180,7 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
     if (end) break;
     MC_TRY(route_batch(r, &batch, err));
     mc_gate_noise noise = {mc_seed_of(r->options->seed, 2), batch.number, 0};
-    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, r->pictures,
+    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, NULL, r->pictures,
                                err));
     MC_TRY(count_batch(r, &batch, out, err));
     watch.progress.step++;

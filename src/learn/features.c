@@ -89,7 +89,7 @@ moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, cons
 }
 
 moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
-                                 const mc_gate_noise *noise, float *out, moeclip_error *err) {
+                                 const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err) {
   moeclip_model *m = l->model;
   int size = m->clip->sizes.image_size;
   size_t each = 3 * (size_t)size * (size_t)size;
@@ -101,6 +101,11 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
     int32_t routers[PIECE];
     for (int64_t i = 0; i < count; i++) routers[i] = mc_learner_router(l, tasks[at + i]);
     mc_routing routing = routing_of(l, routers, noise, at);
+    if (gates) {
+      routing.gates_experts = mc_learner_most_experts(l);
+      routing.gates_stride = n * routing.gates_experts;
+      routing.gates_out = gates + at * routing.gates_experts;
+    }
     encoder.routing = l->adapters ? &routing : NULL;
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");

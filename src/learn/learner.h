@@ -91,14 +91,35 @@ moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *
  * embed] belongs to the learner until it learns again. */
 moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, const float **out, moeclip_error *err);
 
-/* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. */
+/* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. gates [blocks, n,
+ * mc_learner_most_experts], zeroed (NULL: not wanted): what the routers chose. */
 moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
-                                 const mc_gate_noise *noise, float *out, moeclip_error *err);
+                                 const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err);
+/* The most experts that a block of the image tower has; 0 when fine-tuning. */
+int mc_learner_most_experts(const moeclip_learner *l);
+
+/* Pictures on their way to features: what classifying, explaining and encoding begin with. */
+typedef struct mc_pictures {
+  const moeclip_image *images;
+  int64_t n;
+  int task;                  /* MOECLIP_TASK_AUTO: the selector decides */
+  moeclip_selection selection;
+  int32_t *tasks;            /* [n] who encodes each */
+  double *scores;            /* [n] */
+  float *features;           /* [n, embed] */
+  float *errors;             /* [n, 1 + tasks] as mc_selector_choose gives them, where wanted and the selector was asked; else NULL */
+  float *gates;              /* [blocks, n, mc_learner_most_experts], where wanted and there are adapters; else NULL */
+} mc_pictures;
+/* images, n, task and selection are set; fills the arrays. why: errors and gates too. Cleared also when this fails. */
+moeclip_code mc_pictures_encode(moeclip_learner *l, mc_pictures *p, bool why, moeclip_error *err);
+void mc_pictures_clear(mc_pictures *p);
+/* Why picture i of p (encoded with `why`) was answered as it was. */
+moeclip_code mc_explain(const moeclip_learner *l, const mc_pictures *p, int64_t i, moeclip_explanation *out, moeclip_error *err);
 
 /* The selector's choice for n pictures: pixels uint8 [n, 3, s, s] with s = the extractor's image_size. tasks [n]; scores [n]
- * (may be NULL): smallest error over its threshold. */
+ * (may be NULL): smallest error over its threshold. errors [n, 1 + tasks] (may be NULL): as mc_selector_choose gives them. */
 moeclip_code mc_route(moeclip_learner *l, const uint8_t *pixels, int64_t n, moeclip_selection selection, int32_t *tasks,
-                      double *scores, moeclip_error *err);
+                      double *scores, float *errors, moeclip_error *err);
 
 /* Features that the selector sees, of n pictures: out [n, extractor.dim]. */
 moeclip_code mc_selector_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err);

@@ -16,7 +16,7 @@ moeclip_code mc_selector_features(moeclip_learner *l, const uint8_t *pixels, int
 }
 
 moeclip_code mc_route(moeclip_learner *l, const uint8_t *pixels, int64_t n, moeclip_selection selection, int32_t *tasks,
-                      double *scores, moeclip_error *err) {
+                      double *scores, float *errors, moeclip_error *err) {
   bool whole = selection == MOECLIP_SELECT_PER_BATCH;
   int64_t piece = whole || n < 64 ? n : 64;
   size_t dim = (size_t)l->extractor.dim, each = 3 * (size_t)l->extractor.image_size * (size_t)l->extractor.image_size;
@@ -28,7 +28,7 @@ moeclip_code mc_route(moeclip_learner *l, const uint8_t *pixels, int64_t n, moec
     code = mc_selector_features(l, pixels + (size_t)at * each, count, features, err);
     if (code == MOECLIP_OK) {
       code = mc_selector_choose(l->model->compute, l->selector, features, count, whole, tasks + at, scores ? scores + at : NULL,
-                                NULL, &l->model->arena, err);
+                                errors ? errors + at * (1 + l->n_tasks) : NULL, &l->model->arena, err);
     }
   }
   free(features);

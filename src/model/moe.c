@@ -127,6 +127,7 @@ static moeclip_code choose(mc_moe *moe, const mc_routing *g, int block, int64_t 
       if (chosen[j] >= 0 && !(gates[j] > 0)) chosen[j] = -1; /* underflow: this expert gets nothing and counts for nothing */
       if (chosen[j] >= 0) kept->first[chosen[j] + 1]++;
       if (chosen[j] >= 0 && g->count) moe->counts[chosen[j]]++;
+      if (chosen[j] >= 0 && g->gates_out) g->gates_out[block * g->gates_stride + s * g->gates_experts + chosen[j]] = gates[j];
     }
     if (g->tally) tally(moe, &moe->routers[g->task[s]], eps, k, logits, gates, chosen);
   }

@@ -18,6 +18,10 @@ typedef struct mc_routing {
   bool tally;             /* add to the sums that the load-balance term is made of */
   uint64_t seed, step;    /* noise and dropout are drawn from (seed, step, block, sample) */
   uint64_t first_sample;  /* number, within the step, of sample 0 of this call */
+  float *gates_out;       /* [blocks of the tower, n, gates_experts]: every sample's gates, for whoever asks why; zeroed by the
+                             caller. NULL: not wanted */
+  int gates_experts;      /* at least as many as any block has */
+  int64_t gates_stride;   /* floats from a block to the next: room for n samples */
   const float *const *fixed_noise; /* [blocks] of [n of the step, experts]: instead of drawing (tests); or NULL */
 } mc_routing;
 

@@ -303,8 +303,8 @@ static void test_answers(void) {
     none[i] = -1;
     mixed[i] = i % 3 - 1;
   }
-  REQUIRE_OK(mc_picture_features(learned, pixels, N_IMAGES, mixed, NULL, out_mixed, &err), err);
-  REQUIRE_OK(mc_picture_features(fresh, pixels, N_IMAGES, none, NULL, out_none, &err), err);
+  REQUIRE_OK(mc_picture_features(learned, pixels, N_IMAGES, mixed, NULL, NULL, out_mixed, &err), err);
+  REQUIRE_OK(mc_picture_features(fresh, pixels, N_IMAGES, none, NULL, NULL, out_none, &err), err);
   for (int i = 0; i < N_IMAGES; i++) {
     bool same = memcmp(out_mixed + i * 32, out_none + i * 32, 32 * sizeof(float)) == 0;
     CHECK_MSG(same == (mixed[i] < 0), "picture %d through task %d: %s as by the untouched CLIP", i, (int)mixed[i],
@@ -331,6 +331,74 @@ static void test_answers(void) {
   moeclip_learner_destroy(fresh);
   moeclip_dataset_destroy(bars);
   moeclip_dataset_destroy(light);
+  moeclip_model_destroy(model);
+}
+
+/* An explanation says what led to the answer: the nearest task's error over its threshold is the score, the gates of every block add
+ * up to 1, and a picture that the untouched CLIP answers has none. */
+static void test_explanations(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner *l;
+  moeclip_dataset *d[2] = {open_domain("bars"), open_domain("light")};
+  moeclip_image images[N_IMAGES];
+  moeclip_answer plain[N_IMAGES], a[N_IMAGES];
+  moeclip_explanation e[N_IMAGES];
+  for (int t = 0; t < 2; t++) load_images(d[t], images + t * N_IMAGES / 2, N_IMAGES / 2);
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("a.safetensors"), NULL, &l, &err), err);
+  moeclip_classify_options o;
+  moeclip_classify_options_defaults(&o);
+  REQUIRE_OK(moeclip_learner_classify(l, images, N_IMAGES, &o, plain, &err), err);
+  REQUIRE_OK(moeclip_learner_explain(l, images, N_IMAGES, &o, a, e, &err), err);
+  CHECK(same_answers(plain, a, N_IMAGES));
+  for (int i = 0; i < N_IMAGES; i++) {
+    CHECK(e[i].n_tasks == 2 && e[i].n_blocks > 0 && e[i].n_experts > 0);
+    if (e[i].n_tasks != 2) continue;
+    int near = e[i].error[1] < e[i].error[0];
+    CHECK_MSG(fabs(e[i].error[near] / e[i].threshold[near] - a[i].score) < 1e-9, "picture %d: %g over %g, score %g", i,
+              e[i].error[near], e[i].threshold[near], a[i].score);
+    CHECK(a[i].task == MOECLIP_TASK_NONE || a[i].task == near);
+    for (int b = 0; b < e[i].n_blocks; b++) {
+      double sum = 0;
+      for (int k = 0; k < e[i].n_experts; k++) sum += e[i].gate[b * e[i].n_experts + k];
+      CHECK_MSG(fabs(sum - (a[i].task >= 0)) < 1e-5, "picture %d, block %d: the gates add up to %g", i, b, sum);
+    }
+  }
+  moeclip_explanations_clear(e, N_IMAGES);
+  moeclip_answers_clear(a, N_IMAGES);
+  /* The features behind the answers: the most probable class is the nearest text of the task that answered. */
+  float features[N_IMAGES * 32], text[2 * 32];
+  int tasks[N_IMAGES];
+  double scores[N_IMAGES];
+  REQUIRE_OK(moeclip_learner_encode_images(l, images, N_IMAGES, MOECLIP_TASK_AUTO, tasks, scores, features, &err), err);
+  for (int i = 0; i < N_IMAGES; i++) {
+    moeclip_task_info info;
+    CHECK(tasks[i] == plain[i].task && scores[i] == plain[i].score);
+    if (tasks[i] < 0) continue;
+    REQUIRE_OK(moeclip_learner_task(l, tasks[i], &info, &err), err);
+    char prompts[2][64];
+    const char *const both_prompts[2] = {prompts[0], prompts[1]};
+    for (int c = 0; c < 2; c++) snprintf(prompts[c], sizeof prompts[c], "a photo of a %s.", info.classes[c]);
+    REQUIRE_OK(moeclip_learner_encode_texts(l, both_prompts, 2, tasks[i], text, &err), err);
+    double cosine[2] = {0, 0};
+    for (int c = 0; c < 2; c++) {
+      for (int k = 0; k < 32; k++) cosine[c] += (double)features[i * 32 + k] * text[c * 32 + k];
+    }
+    CHECK_MSG((cosine[1] > cosine[0]) == plain[i].label[0], "picture %d: cosines %g and %g", i, cosine[0], cosine[1]);
+  }
+  CHECK(moeclip_learner_encode_images(l, images, 1, 2, NULL, NULL, features, &err) == MOECLIP_ERROR_ARGUMENT);
+  CHECK(moeclip_learner_encode_texts(l, NULL, 1, MOECLIP_TASK_AUTO, text, &err) == MOECLIP_ERROR_ARGUMENT);
+  /* No selector was asked when the caller names the task. */
+  o.task = MOECLIP_TASK_NONE;
+  o.labels = (const char *const[]){"dark", "bright"};
+  o.n_labels = 2;
+  REQUIRE_OK(moeclip_learner_explain(l, images, 1, &o, a, e, &err), err);
+  CHECK(e[0].n_tasks == 0 && isnan(e[0].reference_error) && e[0].gate[0] == 0);
+  moeclip_explanations_clear(e, 1);
+  moeclip_answers_clear(a, 1);
+  moeclip_answers_clear(plain, N_IMAGES);
+  for (int i = 0; i < N_IMAGES; i++) moeclip_image_clear(&images[i]);
+  moeclip_learner_destroy(l);
+  for (int t = 0; t < 2; t++) moeclip_dataset_destroy(d[t]);
   moeclip_model_destroy(model);
 }
 
@@ -507,6 +575,7 @@ int main(void) {
   test_resume(MOECLIP_MODE_FINETUNE, "fa.safetensors");
   test_other_checkpoint();
   test_answers();
+  test_explanations();
   test_evaluate();
   test_refused();
   test_experts();

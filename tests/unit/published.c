@@ -119,10 +119,10 @@ typedef struct answers {
 
 static void answer(moeclip_learner *l, answers *a, int n_tasks) {
   int32_t through[N_IMAGES];
-  REQUIRE_OK(mc_route(l, pixels, N_IMAGES, MOECLIP_SELECT_PER_IMAGE, a->routes, a->scores, &err), err);
+  REQUIRE_OK(mc_route(l, pixels, N_IMAGES, MOECLIP_SELECT_PER_IMAGE, a->routes, a->scores, NULL, &err), err);
   for (int t = -1; t < n_tasks; t++) {
     for (int i = 0; i < N_IMAGES; i++) through[i] = t;
-    REQUIRE_OK(mc_picture_features(l, pixels, N_IMAGES, through, NULL, a->pictures[t + 1], &err), err);
+    REQUIRE_OK(mc_picture_features(l, pixels, N_IMAGES, through, NULL, NULL, a->pictures[t + 1], &err), err);
     REQUIRE_OK(mc_class_features(l, t, templates, 2, classes, 3, NULL, a->texts[t + 1], &err), err);
   }
 }
