@@ -8,7 +8,8 @@ usage() {
 Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
-                (clang, its run-time libraries, python3-venv), and PyTorch's CPU build into .deps/venv
+                (clang, its run-time libraries, python3-venv, Chromium and its driver, Open MPI, curl; the packages of
+                tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU build into .deps/venv
                 (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
                 tests are skipped
   --force       fetch oneDNN again even where .deps/onednn is complete
@@ -90,7 +91,8 @@ ninja --version >/dev/null 2>&1 || missing+=(ninja-build)
 python3 -c '' >/dev/null 2>&1 || missing+=(python3)
 pkg-config --version >/dev/null 2>&1 || missing+=(pkg-config)
 for pair in zlib=zlib1g-dev libjpeg=libjpeg62-turbo-dev libpng=libpng-dev libwebp=libwebp-dev \
-  libutf8proc=libutf8proc-dev libzip=libzip-dev jansson=libjansson-dev matio=libmatio-dev; do
+  libutf8proc=libutf8proc-dev libzip=libzip-dev jansson=libjansson-dev matio=libmatio-dev \
+  libmicrohttpd=libmicrohttpd-dev sqlite3=libsqlite3-dev; do
   pkg-config --exists "${pair%%=*}" 2>/dev/null || missing+=("${pair#*=}")
 done
 [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
@@ -99,6 +101,9 @@ if [ "$with_tests" = yes ]; then
   missing=()
   command -v clang >/dev/null || missing+=(clang)
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
+  for pair in chromium=chromium chromedriver=chromium-driver mpirun=openmpi-bin mpicc=libopenmpi-dev curl=curl; do
+    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+  done
   [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
   # clang's sanitizers, libFuzzer and OpenMP come in packages of their own, named after clang's version.
   version=$(clang -dumpversion | cut -d. -f1)
@@ -191,6 +196,22 @@ if [ "$force" = yes ] || ! onednn_complete; then
   else
     fail "oneDNN's wheels are for Linux on x86-64, and this is $(uname -s) on $(uname -m); $own_library"
   fi
+fi
+
+# --- Python packages of the tests --------------------------------------------------------------------------------------
+
+# tests/requirements.txt into .deps/tests-venv; made again when the file changes.
+fetch_test_packages() {
+  say "installing the tests' Python packages into .deps/tests-venv"
+  rm -rf "$deps/tests-venv"
+  python3 -m venv "$deps/tests-venv" >>"$log" 2>&1 &&
+    "$deps/tests-venv/bin/python" -m pip install -q --disable-pip-version-check --no-input -r "$root/tests/requirements.txt" \
+      >>"$log" 2>&1 || fail "pip could not install tests/requirements.txt"
+  cp "$root/tests/requirements.txt" "$deps/tests-venv/requirements.txt"
+}
+
+if [ "$with_tests" = yes ]; then
+  cmp -s "$root/tests/requirements.txt" "$deps/tests-venv/requirements.txt" || fetch_test_packages
 fi
 
 # --- PyTorch, for tests/torch alone ------------------------------------------------------------------------------------
