@@ -1,0 +1,302 @@
+/*
+ * Times the engine alone, on models of random weights, for bench/compare.py: one JSON object on stdout.
+ *
+ *   engine WORK [NAME=VALUE ...]
+ *
+ * WORK: products (a step's matrix products alone), step (a training step), encode (plain, with adapters, with adapters and selector),
+ * prompts (class texts). NAME: model (b16, default), batch 64, classes 100, experts 22, tasks 1, repeat 1, threads 0, kept (MiB), seed.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "learn/learner.h"
+#include "train/optimizer.h"
+#include "train/step.h"
+
+typedef struct setting {
+  const char *model;
+  int64_t batch, classes, experts, tasks, repeat, threads, kept, seed;
+} setting;
+
+typedef struct engine {
+  setting s;
+  mc_compute *cp;
+  mc_clip *clip;
+  mc_adapters *adapters;
+  mc_arena arena;
+  float *images, *features;
+  int32_t *texts, *labels, *routers, *text_routers;
+  moeclip_error err;
+} engine;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void need(moeclip_code code, const moeclip_error *err) {
+  if (code == MOECLIP_OK) return;
+  fprintf(stderr, "engine: %s\n", err->message);
+  exit(1);
+}
+
+/* Peak resident memory of the process in MiB, as Linux counts it. */
+static double peak_mib(void) {
+  char line[256];
+  long kib = 0;
+  FILE *f = fopen("/proc/self/status", "r");
+  while (f && fgets(line, sizeof line, f)) {
+    if (sscanf(line, "VmHWM: %ld", &kib) == 1) break;
+  }
+  if (f) fclose(f);
+  return (double)kib / 1024;
+}
+
+static void read_setting(setting *s, int argc, char **argv) {
+  *s = (setting){.model = "b16", .batch = 64, .classes = 100, .experts = 22, .tasks = 1, .repeat = 1};
+  for (int i = 2; i < argc; i++) {
+    char *equals = strchr(argv[i], '=');
+    if (!equals) continue;
+    *equals = 0;
+    int64_t value = strtoll(equals + 1, NULL, 10);
+    if (strcmp(argv[i], "model") == 0) s->model = equals + 1;
+    if (strcmp(argv[i], "batch") == 0) s->batch = value;
+    if (strcmp(argv[i], "classes") == 0) s->classes = value;
+    if (strcmp(argv[i], "experts") == 0) s->experts = value;
+    if (strcmp(argv[i], "tasks") == 0) s->tasks = value;
+    if (strcmp(argv[i], "repeat") == 0) s->repeat = value;
+    if (strcmp(argv[i], "threads") == 0) s->threads = value;
+    if (strcmp(argv[i], "kept") == 0) s->kept = value;
+    if (strcmp(argv[i], "seed") == 0) s->seed = value;
+  }
+}
+
+static mc_clip_sizes sizes_of(const char *model) {
+  if (strcmp(model, "tiny") == 0) {
+    return (mc_clip_sizes){.image_size = 32, .patch = 8, .visual_layers = 2, .visual_width = 64, .visual_hidden = 256, .context = 16,
+                           .vocabulary = 1024, .text_layers = 2, .text_width = 64, .text_hidden = 256, .embed = 64};
+  }
+  return (mc_clip_sizes){.image_size = 224, .patch = 16, .visual_layers = 12, .visual_width = 768, .visual_hidden = 3072, .context = 77,
+                         .vocabulary = 49408, .text_layers = 12, .text_width = 512, .text_hidden = 2048, .embed = 512};
+}
+
+static void fill(float *x, int64_t n, uint64_t seed) {
+  mc_philox p;
+  mc_philox_init(&p, seed, MC_STREAM_INIT, 7);
+  for (int64_t i = 0; i < n; i++) x[i] = mc_philox_normal(&p);
+}
+
+/* A router that has learned something: else every sample would choose the first experts. */
+static void spread_routers(engine *e) {
+  for (int tower = 0; tower < 2; tower++) {
+    mc_moe *moe = tower ? e->adapters->text : e->adapters->visual;
+    int layers = tower ? e->adapters->text_layers : e->adapters->visual_layers;
+    for (int l = 0; l < layers; l++) {
+      for (int r = 0; r < moe[l].n_routers; r++) fill(moe[l].routers[r].gate.value, moe[l].routers[r].gate.n, (uint64_t)(l * 100 + r));
+    }
+  }
+}
+
+static void prepare(engine *e) {
+  mc_clip_sizes z = sizes_of(e->s.model);
+  need(mc_compute_create((int)e->s.threads, &e->cp, &e->err), &e->err);
+  need(mc_clip_create(&z, 1, &e->clip, &e->err), &e->err);
+  mc_adapter_sizes a = {.n_experts = (int)e->s.experts, .bottleneck = 64, .top_k = 2, .scale = 0.1f, .text = true};
+  need(mc_adapters_create(&a, z.visual_layers, z.visual_width, z.text_layers, z.text_width, 2, &e->adapters, &e->err), &e->err);
+  for (int64_t t = 0; t < e->s.tasks; t++) need(mc_adapters_add_router(e->adapters, &e->err), &e->err);
+  spread_routers(e);
+  int64_t each = 3 * (int64_t)z.image_size * z.image_size, n = e->s.batch;
+  e->images = mc_aligned_alloc((size_t)(n * each), sizeof *e->images);
+  e->features = mc_alloc((size_t)((n > e->s.classes ? n : e->s.classes) * z.embed), sizeof *e->features);
+  e->labels = mc_alloc((size_t)n, sizeof *e->labels);
+  e->routers = mc_alloc((size_t)n, sizeof *e->routers);
+  e->text_routers = mc_alloc((size_t)e->s.classes, sizeof *e->text_routers);
+  e->texts = calloc((size_t)(e->s.classes * z.context), sizeof *e->texts);
+  fill(e->images, n * each, 3);
+  for (int64_t i = 0; i < n; i++) {
+    e->labels[i] = (int32_t)(i % e->s.classes);
+    e->routers[i] = (int32_t)(i % e->s.tasks);
+  }
+  /* Prompts of "a photo of a {}.": 8 to 10 tokens with the marks. */
+  for (int64_t i = 0; i < e->s.classes; i++) {
+    int length = 8 + (int)(i % 3);
+    int32_t *row = e->texts + i * z.context;
+    e->text_routers[i] = 0;
+    row[0] = z.vocabulary - 2;
+    for (int j = 1; j < length - 1; j++) row[j] = (int32_t)(1 + (i * 37 + j * 101) % (z.vocabulary - 3));
+    row[length - 1] = z.vocabulary - 1;
+  }
+}
+
+static mc_routing routing(const int32_t *task) { return (mc_routing){.task = task, .top_k = 2, .scale = 0.1f}; }
+
+/* --- a step's matrix products alone --------------------------------------------------------------------------------------------------- */
+
+typedef struct shape {
+  int64_t n, k;
+  bool trans_b;
+} shape;
+
+/* Seconds of the image tower's frozen products for `pictures` pictures, forward (trans_b) or back. */
+static double products(engine *e, const mc_clip_sizes *z, int64_t pictures, bool back, double *flops) {
+  int64_t d = z->visual_width, h = z->visual_hidden, t = 1 + (z->image_size / z->patch) * (z->image_size / z->patch), m = pictures * t;
+  const shape forward[] = {{3 * d, d, true}, {d, d, true}, {h, d, true}, {d, h, true}};
+  const shape backward[] = {{d, 3 * d, false}, {d, d, false}, {d, h, false}, {h, d, false}};
+  float *a = mc_aligned_alloc((size_t)(m * h), 4), *b = mc_aligned_alloc((size_t)(h * d), 4), *c = mc_aligned_alloc((size_t)(m * h), 4);
+  if (!a || !b || !c) exit(1);
+  fill(a, m * h, 4);
+  fill(b, h * d, 5);
+  double start = now();
+  for (int l = 0; l < z->visual_layers; l++) {
+    for (int i = 0; i < 4; i++) {
+      shape s = back ? backward[i] : forward[i];
+      mc_gemm g = {.m = m, .n = s.n, .k = s.k, .a = a, .lda = s.k, .b = b, .ldb = s.trans_b ? s.k : s.n, .trans_b = s.trans_b, .c = c,
+                   .ldc = s.n};
+      need(mc_gemm_run(e->cp, &g, &e->err), &e->err);
+      *flops += 2.0 * (double)m * (double)s.n * (double)s.k;
+    }
+  }
+  double seconds = now() - start;
+  mc_aligned_free(a);
+  mc_aligned_free(b);
+  mc_aligned_free(c);
+  return seconds;
+}
+
+static void run_products(engine *e) {
+  mc_clip_sizes z = sizes_of(e->s.model);
+  need(mc_compute_create((int)e->s.threads, &e->cp, &e->err), &e->err);
+  double flops[2] = {0, 0}, seconds[2];
+  for (int back = 0; back < 2; back++) {
+    seconds[back] = 0;
+    for (int64_t r = 0; r < e->s.repeat; r++) seconds[back] += products(e, &z, e->s.batch, back, &flops[back]);
+  }
+  printf("{\"forward_gflops\": %.1f, \"backward_gflops\": %.1f, \"gflops\": %.1f}\n", flops[0] / seconds[0] * 1e-9, flops[1] / seconds[1] * 1e-9,
+         (flops[0] + flops[1]) / (seconds[0] + seconds[1]) * 1e-9);
+}
+
+/* --- a training step -------------------------------------------------------------------------------------------------------------------- */
+
+static void run_step(engine *e) {
+  prepare(e);
+  mc_adamw_options how = mc_adamw_defaults();
+  mc_adamw *optimizer;
+  need(mc_adapters_train(e->adapters, 0, false, &e->err), &e->err);
+  need(mc_adamw_create(&how, &optimizer, &e->err), &e->err);
+  need(mc_adapters_each(e->adapters, mc_adamw_add, optimizer, &e->err), &e->err);
+  mc_step_options o = {.image_routing = routing(e->routers), .text_routing = routing(e->text_routers), .smoothing = 0.2f,
+                       .kept_bytes = (size_t)e->s.kept << 20};
+  o.image_routing.noise = o.text_routing.noise = o.image_routing.count = o.text_routing.count = true;
+  o.image_routing.dropout = o.text_routing.dropout = 0.1f;
+  double best = 1e30, total = 0, loss = 0, updating = 0;
+  /* The first step pays for first touches of memory and is not counted, when there are others. */
+  for (int64_t r = 0; r < e->s.repeat + (e->s.repeat > 1); r++) {
+    double start = now();
+    o.image_routing.step = o.text_routing.step = (uint64_t)r;
+    need(mc_classification_step(e->cp, e->clip, e->adapters, &o, e->images, e->labels, e->s.batch, e->texts, e->s.classes, &loss, NULL,
+                                &e->arena, &e->err),
+         &e->err);
+    double update = now();
+    mc_adamw_step(optimizer, e->cp, 1e-3);
+    double seconds = now() - start;
+    if (r == 0 && e->s.repeat > 1) continue;
+    updating += now() - update;
+    total += seconds;
+    best = seconds < best ? seconds : best;
+  }
+  printf("{\"seconds\": %.4f, \"best_seconds\": %.4f, \"optimizer_seconds\": %.4f, \"loss\": %.6f, \"peak_mib\": %.0f, \"arena_mib\": %.0f}\n",
+         total / (double)e->s.repeat, best, updating / (double)e->s.repeat, loss, peak_mib(), (double)e->arena.n_bytes / 1048576);
+  mc_adamw_destroy(optimizer);
+}
+
+/* --- encoding --------------------------------------------------------------------------------------------------------------------------- */
+
+static double encode_seconds(engine *e, const mc_routing *r) {
+  mc_encoder encoder = {.clip = e->clip, .adapters = r ? e->adapters : NULL, .routing = r};
+  double best = 1e30;
+  for (int64_t i = 0; i < e->s.repeat + 1; i++) {
+    double start = now();
+    need(mc_encode_images(e->cp, &encoder, e->images, e->s.batch, e->features, NULL, &e->arena, &e->err), &e->err);
+    double seconds = now() - start;
+    if (i > 0 && seconds < best) best = seconds;
+  }
+  return best;
+}
+
+static void run_encode(engine *e) {
+  prepare(e);
+  mc_routing r = routing(e->routers);
+  double plain = encode_seconds(e, NULL), adapted = encode_seconds(e, &r), choosing = 1e30;
+  mc_feature_extractor x;
+  mc_selector *selector;
+  need(mc_feature_extractor_init(&x, NULL, e->clip, -1, &e->err), &e->err);
+  need(mc_selector_create(x.dim, 100, &selector, &e->err), &e->err);
+  for (int t = 0; t < (int)e->s.tasks; t++) {
+    mc_autoencoder a;
+    need(mc_autoencoder_create(&a, x.dim, 100, 1, (uint64_t)t, &e->err), &e->err);
+    need(mc_selector_add(selector, t, &a, 0.1, &e->err), &e->err);
+  }
+  int64_t n = e->s.batch, pixels_each = 3 * (int64_t)x.image_size * x.image_size;
+  uint8_t *pixels = calloc((size_t)n, (size_t)pixels_each);
+  float *seen = mc_alloc((size_t)(n * x.dim), sizeof *seen);
+  double extracting = 1e30;
+  for (int64_t i = 0; i < e->s.repeat + 1; i++) {
+    double start = now();
+    need(mc_extract(e->cp, &x, pixels, n, seen, &e->arena, &e->err), &e->err);
+    double middle = now();
+    need(mc_selector_choose(e->cp, selector, seen, n, false, e->routers, NULL, NULL, &e->arena, &e->err), &e->err);
+    double end = now();
+    if (i > 0 && middle - start < extracting) extracting = middle - start;
+    if (i > 0 && end - middle < choosing) choosing = end - middle;
+  }
+  printf("{\"plain\": %.3f, \"adapted\": %.3f, \"adapted_selected\": %.3f, \"extract_seconds\": %.5f, \"choose_seconds\": %.5f, "
+         "\"choose_share_per_task\": %.6f, \"peak_mib\": %.0f}\n",
+         (double)n / plain, (double)n / adapted, (double)n / (adapted + extracting + choosing), extracting / (double)n, choosing / (double)n,
+         choosing / plain / (double)e->s.tasks, peak_mib());
+  free(pixels);
+  free(seen);
+  mc_selector_destroy(selector);
+  mc_feature_extractor_clear(&x);
+}
+
+static void run_prompts(engine *e) {
+  prepare(e);
+  mc_routing r = routing(e->text_routers);
+  mc_encoder encoder = {.clip = e->clip, .adapters = e->adapters, .routing = &r};
+  double best = 1e30;
+  for (int64_t i = 0; i < e->s.repeat + 1; i++) {
+    double start = now();
+    need(mc_encode_texts(e->cp, &encoder, e->texts, e->s.classes, e->features, NULL, &e->arena, &e->err), &e->err);
+    if (i > 0 && now() - start < best) best = now() - start;
+  }
+  printf("{\"seconds\": %.4f, \"peak_mib\": %.0f}\n", best, peak_mib());
+}
+
+int main(int argc, char **argv) {
+  static const struct { const char *name; void (*run)(engine *e); } works[] = {
+      {"products", run_products}, {"step", run_step}, {"encode", run_encode}, {"prompts", run_prompts}};
+  engine e = {0};
+  read_setting(&e.s, argc, argv);
+  for (size_t i = 0; i < sizeof works / sizeof works[0] && argc > 1; i++) {
+    if (strcmp(argv[1], works[i].name) != 0) continue;
+    works[i].run(&e);
+    mc_adapters_destroy(e.adapters);
+    mc_clip_destroy(e.clip);
+    mc_compute_destroy(e.cp);
+    mc_arena_clear(&e.arena);
+    mc_aligned_free(e.images);
+    free(e.features);
+    free(e.labels);
+    free(e.routers);
+    free(e.text_routers);
+    free(e.texts);
+    return 0;
+  }
+  fprintf(stderr, "usage: engine products|step|encode|prompts [NAME=VALUE ...]\n");
+  return 2;
+}
