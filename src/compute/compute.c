@@ -126,20 +126,27 @@ static dnnl_status_t deep_product(mc_compute *cp, const mc_gemm *g, float beta) 
 /*
  * A tall product (many rows: tokens) goes in blocks of rows, each a thread's own. The bias is written just before the
  * block's product is added to it, while the block is in the cache, and the result does not depend on the number of
- * threads. Each block packs B anew, which ROWS rows of work outweigh.
+ * threads. Each block packs B anew, which hundreds of rows of work outweigh; every thread gets as many blocks as any other.
  */
-enum { ROWS = 512 };
+enum { ROWS = 1024, ROW_STEP = 16 };
 
 typedef struct tall {
   const mc_gemm *g;
+  int64_t rows; /* of a block */
   dnnl_status_t failure;
 } tall;
+
+static int64_t block_rows(const mc_compute *cp, int64_t m) {
+  int64_t rounds = (m + ROWS * cp->n_threads - 1) / (ROWS * cp->n_threads), blocks = rounds * cp->n_threads;
+  int64_t rows = (m + blocks - 1) / blocks;
+  return (rows + ROW_STEP - 1) / ROW_STEP * ROW_STEP;
+}
 
 static void tall_body(void *context, int64_t begin, int64_t end) {
   tall *t = context;
   mc_gemm part = *t->g;
-  for (int64_t r = begin; r < end; r += ROWS) {
-    part.m = end - r < ROWS ? end - r : ROWS;
+  for (int64_t r = begin; r < end; r += t->rows) {
+    part.m = end - r < t->rows ? end - r : t->rows;
     part.a = t->g->a + r * part.lda;
     part.c = t->g->c + r * part.ldc;
     if (part.bias) put_bias(&part);
@@ -153,14 +160,14 @@ static void tall_body(void *context, int64_t begin, int64_t end) {
 
 static dnnl_status_t tall_product(mc_compute *cp, const mc_gemm *g) {
   mc_gemm apart = *g;
-  tall t = {&apart, dnnl_success};
+  tall t = {&apart, block_rows(cp, g->m), dnnl_success};
   if (!g->trans_b && rows_collide(g->ldb) && g->k <= 4 * COPY_FLOATS / g->n &&
       copies_ready(cp, (size_t)(g->k * (g->n + COPY_PAD)))) {
     copy_apart(cp, g->b, g->k, g->n, g->ldb, cp->copies);
     apart.b = cp->copies;
     apart.ldb = g->n + COPY_PAD;
   }
-  mc_parallel_for(cp, g->m, ROWS, tall_body, &t);
+  mc_parallel_for(cp, g->m, t.rows, tall_body, &t);
   return t.failure;
 }
 
@@ -170,7 +177,7 @@ moeclip_code mc_gemm_run(mc_compute *cp, const mc_gemm *g, moeclip_error *err) {
    * and needs neither a primitive for each shape nor a copy of the weights. */
   dnnl_status_t status;
   mc_use_threads(cp);
-  if (!g->trans_a && g->m >= 2 * ROWS) {
+  if (!g->trans_a && g->m >= ROWS) {
     status = tall_product(cp, g);
   } else {
     if (g->bias) put_bias(g);
@@ -178,6 +185,22 @@ moeclip_code mc_gemm_run(mc_compute *cp, const mc_gemm *g, moeclip_error *err) {
     status = g->trans_a && !g->trans_b && g->k >= 256 ? deep_product(cp, g, beta) : product(g, beta);
   }
   return status == dnnl_success ? MOECLIP_OK : mc_dnnl_fail(err, status, "a matrix product");
+}
+
+bool mc_gemm_alone(const mc_gemm *g) {
+  if (g->m == 0 || g->n == 0) return true;
+  if (g->bias) put_bias(g);
+  return product(g, g->accumulate || g->bias ? 1.0f : 0.0f) == dnnl_success;
+}
+
+void mc_parallel_units(mc_compute *cp, int64_t n, void (*body)(void *context, int64_t unit, int thread), void *context) {
+  mc_use_threads(cp);
+  if (n < cp->n_threads || cp->n_threads == 1) {
+    for (int64_t i = 0; i < n; i++) body(context, i, 0);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic) num_threads(cp->n_threads)
+  for (int64_t i = 0; i < n; i++) body(context, i, omp_get_thread_num());
 }
 
 void mc_parallel_for(mc_compute *cp, int64_t n, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),

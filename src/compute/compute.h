@@ -31,6 +31,8 @@ typedef struct mc_gemm {
   bool accumulate;   /* add to what C holds */
 } mc_gemm;
 moeclip_code mc_gemm_run(mc_compute *cp, const mc_gemm *g, moeclip_error *err);
+/* The same from within a unit of mc_parallel_units: on the calling thread where several work. false: oneDNN failed. */
+bool mc_gemm_alone(const mc_gemm *g);
 
 /* 2-D convolution, forward only (AlexNet). x [n, c_in, h, w], weight [c_out, c_in, k, k], bias [c_out],
  * y [n, c_out, (h + 2 pad - k) / stride + 1, ...]. relu: apply max(0, .) to the result. */
@@ -48,5 +50,9 @@ void mc_maxpool2d(mc_compute *cp, const float *x, int64_t planes, int64_t h, int
 /* Calls body(context, i) for i in [0, n), spread over the threads in blocks of `grain`. */
 void mc_parallel_for(mc_compute *cp, int64_t n, int64_t grain, void (*body)(void *context, int64_t begin, int64_t end),
                      void *context);
+
+/* Calls body(context, unit, thread) for every unit in [0, n): units of unequal length, taken by whichever of the threads (0 to
+ * mc_compute_threads - 1) is free. With fewer units than threads they go one after the other, and the products inside use all threads. */
+void mc_parallel_units(mc_compute *cp, int64_t n, void (*body)(void *context, int64_t unit, int thread), void *context);
 
 #endif

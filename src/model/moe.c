@@ -1,84 +1,86 @@
+/*
+ * The experts' work. A slot is one sample at one of its experts. Two ways of going about it:
+ *
+ *   long rows of tokens (pictures): a thread takes a sample and adds its experts' outputs one after the other, in place;
+ *   short ones (texts, few patches): slots of an expert are gathered, so that they make one product; a thread takes an expert, or some
+ *   of its slots; the outputs go to places of their own, and are then added up sample by sample.
+ *
+ * Weight gradients are sums over an expert's slots: a thread takes a part of an expert's weights and adds its slots in order. So no two
+ * threads add to the same number, and the result does not depend on how many threads there are.
+ */
 #include "model/moe.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/balance.h"
+#include "model/dispatch.h"
 
-#define TAKE(pointer, arena, count)                                                        \
-  do {                                                                                     \
-    (pointer) = mc_arena_take((arena), (size_t)(count), sizeof *(pointer));                \
-    if (!(pointer)) return mc_fail_memory(err, (size_t)(count) * sizeof *(pointer), "the experts' work"); \
-  } while (0)
+enum { IN_PLACE_TOKENS = 48, CHUNK_ROWS = 256, GRADIENT_ROWS = 512, PAD = 16 };
 
-static float softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
+#define TAKE(pointer, count) MC_ARENA_TAKE(pointer, arena, count, "the experts' work")
 
-static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+/* Some slots of one expert, or, for weight gradients, a part of one expert's weights. */
+typedef struct unit {
+  int32_t expert, first, count;
+} unit;
 
-/* A row of x times a [d, n_experts] matrix. */
-static void project(const float *r, const float *w, int d, int n_experts, float *out) {
-  for (int e = 0; e < n_experts; e++) out[e] = 0;
-  for (int i = 0; i < d; i++) {
-    for (int e = 0; e < n_experts; e++) out[e] += r[i] * w[(int64_t)i * n_experts + e];
-  }
+typedef struct job {
+  mc_compute *cp;
+  mc_moe *moe;
+  const mc_routing *g;
+  int block;
+  int64_t n, t, d, h, row;   /* row = t * d */
+  const float *x, *dout;
+  float *out, *dx, *dgates;
+  const mc_moe_kept *kept;
+  unit *units;
+  int64_t n_units;
+  float *gathered, *result;  /* [n_slots, t, d]; short rows alone */
+  float *gradient;           /* dout gathered in the same way */
+  float *hidden;             /* [n_slots, t, h] */
+  float *dhidden;            /* [n_slots, t, h] */
+  float *sums;               /* [n_slots, d]: dout summed over a slot's tokens */
+  float *scratch;            /* [threads, scratch_each] */
+  int64_t scratch_each;
+  bool failed;
+} job;
+
+static void need(job *j, bool good) {
+  if (good) return;
+#pragma omp atomic write
+  j->failed = true;
 }
 
-/* The k largest logits in falling order; the lower number first on a tie. */
-static void top_k(const float *logits, int n_experts, int k, int32_t *chosen) {
-  for (int j = 0; j < k; j++) {
-    int best = -1;
-    for (int e = 0; e < n_experts; e++) {
-      bool taken = false;
-      for (int i = 0; i < j; i++) taken |= chosen[i] == e;
-      /* Not "logits[e] > best", so that a NaN still leaves a valid choice. */
-      if (!taken && (best < 0 || logits[e] > logits[best])) best = e;
+static moeclip_code finish(const job *j, moeclip_error *err) {
+  return j->failed ? mc_fail(err, MOECLIP_ERROR_INTERNAL, "oneDNN failed to compute an expert's products") : MOECLIP_OK;
+}
+
+static bool in_place(const job *j) { return j->t >= IN_PLACE_TOKENS; }
+
+static float gate_of(const job *j, int64_t slot) {
+  int64_t s = j->kept->sample[slot];
+  return j->g->scale * j->kept->gates[s * j->kept->k + j->kept->place[slot]];
+}
+
+/* An expert's slots in runs of about CHUNK_ROWS rows. */
+static moeclip_code make_units(job *j, mc_arena *arena, moeclip_error *err) {
+  int32_t each = (int32_t)((CHUNK_ROWS + j->t - 1) / j->t);
+  TAKE(j->units, j->kept->n_slots / each + j->moe->n_experts);
+  j->n_units = 0;
+  for (int32_t e = 0; e < j->moe->n_experts; e++) {
+    int32_t end = j->kept->first[e + 1];
+    for (int32_t at = j->kept->first[e]; at < end; at += each) {
+      j->units[j->n_units++] = (unit){e, at, end - at < each ? end - at : each};
     }
-    chosen[j] = best;
   }
+  return MOECLIP_OK;
 }
 
-/* Gates of one sample from its router; eps is the noise (NULL: none). logits [2 n]: noisy ones, then the raw spread. */
-static void route(const mc_moe *moe, const mc_router *router, const float *r, const float *eps, int k, float *logits,
-                  float *gates, int32_t *chosen) {
-  int n = (int)router->gate.shape[1];
-  project(r, router->gate.value, moe->width, n, logits);
-  if (eps) {
-    float *spread = logits + n;
-    project(r, router->noise.value, moe->width, n, spread);
-    for (int e = 0; e < n; e++) logits[e] += eps[e] * (softplus(spread[e]) + 0.01f);
+static void gather(const job *j, const float *from, unit u, float *to) {
+  for (int32_t i = 0; i < u.count; i++) {
+    int64_t slot = u.first + i;
+    memcpy(to + slot * j->row, from + j->kept->sample[slot] * j->row, (size_t)j->row * sizeof *to);
   }
-  int seen = k < n ? k : n; /* this router may know fewer experts than the block has now */
-  top_k(logits, n, seen, chosen);
-  float sum = 0, largest = logits[chosen[0]];
-  for (int j = 0; j < seen; j++) sum += gates[j] = expf(logits[chosen[j]] - largest);
-  for (int j = 0; j < seen; j++) gates[j] /= sum;
-}
-
-/* What the load-balance term sums up. logits as route leaves them; without noise the load is a count. */
-static void tally(const mc_moe *moe, const mc_router *router, const float *eps, int k, float *logits, const float *gates,
-                  const int32_t *chosen) {
-  int n = (int)router->gate.shape[1];
-  double *importance = moe->tally, *load = moe->tally + moe->n_experts;
-  for (int j = 0; j < k; j++) {
-    if (chosen[j] < 0) continue;
-    importance[chosen[j]] += gates[j];
-    if (!eps || k >= n) load[chosen[j]] += 1;
-  }
-  if (!eps || k >= n) return;
-  for (int e = 0; e < n; e++) logits[e] -= eps[e] * (softplus(logits[n + e]) + 0.01f); /* the clean ones again */
-  mc_load_forward(&(mc_noisy_logits){n, k, logits, logits + n, eps}, load);
-}
-
-static void draw_noise(const mc_routing *g, int block, int64_t sample, int n_experts, float *eps) {
-  if (g->fixed_noise) {
-    memcpy(eps, g->fixed_noise[block] + ((int64_t)g->first_sample + sample) * n_experts, (size_t)n_experts * sizeof *eps);
-    return;
-  }
-  mc_philox p;
-  mc_philox_init(&p, mc_seed_of(g->seed, g->step), MC_STREAM_NOISE + 16u * (uint32_t)block,
-                 g->first_sample + (uint64_t)sample);
-  for (int e = 0; e < n_experts; e++) eps[e] = mc_philox_normal(&p);
 }
 
 /* Drops hidden units of one slot, and scales the others up. Drawn by (step, block, sample, expert), so that the same
@@ -98,65 +100,72 @@ static void drop(const mc_routing *g, int block, int64_t sample, int expert, int
   }
 }
 
-static moeclip_code choose(mc_moe *moe, const mc_routing *g, int block, int64_t n, int64_t t, const float *x,
-                           mc_moe_kept *kept, mc_arena *arena, moeclip_error *err) {
-  int n_experts = moe->n_experts, k = g->top_k < n_experts ? g->top_k : n_experts;
-  float *logits;
-  kept->k = k;
-  TAKE(kept->gates, arena, n * k);
-  TAKE(kept->chosen, arena, n * k);
-  TAKE(kept->first, arena, n_experts + 1);
-  TAKE(kept->sample, arena, n * k);
-  TAKE(kept->place, arena, n * k);
-  kept->eps = NULL;
-  if (g->noise) TAKE(kept->eps, arena, n * n_experts);
-  TAKE(logits, arena, 2 * n_experts);
-  memset(kept->first, 0, ((size_t)n_experts + 1) * sizeof *kept->first);
-  for (int64_t s = 0; s < n; s++) {
-    float *gates = kept->gates + s * k;
-    int32_t *chosen = kept->chosen + s * k;
-    for (int j = 0; j < k; j++) chosen[j] = -1;
-    if (g->task[s] < 0) continue;
-    if (g->task[s] >= moe->n_routers) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %d: there are only %d routers", (int)g->task[s], moe->n_routers);
-    }
-    float *eps = kept->eps ? kept->eps + s * n_experts : NULL;
-    if (eps) draw_noise(g, block, s, n_experts, eps);
-    route(moe, &moe->routers[g->task[s]], x + s * t * moe->width, eps, k, logits, gates, chosen);
-    for (int j = 0; j < k; j++) {
-      if (chosen[j] >= 0 && !(gates[j] > 0)) chosen[j] = -1; /* underflow: this expert gets nothing and counts for nothing */
-      if (chosen[j] >= 0) kept->first[chosen[j] + 1]++;
-      if (chosen[j] >= 0 && g->count) moe->counts[chosen[j]]++;
-      if (chosen[j] >= 0 && g->gates_out) g->gates_out[block * g->gates_stride + s * g->gates_experts + chosen[j]] = gates[j];
-    }
-    if (g->tally) tally(moe, &moe->routers[g->task[s]], eps, k, logits, gates, chosen);
+/* --- forward ------------------------------------------------------------------------------------------------------------------ */
+
+/* Rows [count * t, d] of slots `first`.. of one expert -> their hidden units, gated. */
+static void down(job *j, unit u, const float *from) {
+  const mc_expert *x_e = &j->moe->experts[u.expert];
+  int64_t each = j->t * j->h;
+  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = from, .lda = j->d, .b = x_e->down_weight.value, .ldb = j->d,
+               .trans_b = true, .c = j->hidden + u.first * each, .ldc = j->h, .bias = x_e->down_bias.value};
+  need(j, mc_gemm_alone(&g));
+  for (int32_t i = 0; i < u.count; i++) {
+    int64_t slot = u.first + i;
+    float *own = j->hidden + slot * each, gate = gate_of(j, slot);
+    for (int64_t q = 0; q < each; q++) own[q] = own[q] > 0 ? gate * own[q] : 0;
+    if (j->g->dropout > 0) drop(j->g, j->block, j->kept->sample[slot], u.expert, each, own);
   }
-  for (int e = 0; e < n_experts; e++) kept->first[e + 1] += kept->first[e];
-  kept->n_slots = kept->first[n_experts];
-  int32_t *next;
-  TAKE(next, arena, n_experts);
-  memcpy(next, kept->first, (size_t)n_experts * sizeof *next);
-  for (int64_t s = 0; s < n; s++) {
-    for (int j = 0; j < k; j++) {
-      int32_t e = kept->chosen[s * k + j];
-      if (e < 0) continue;
-      kept->sample[next[e]] = (int32_t)s;
-      kept->place[next[e]++] = j;
-    }
-  }
-  return MOECLIP_OK;
 }
 
-/*
- * Work goes expert by expert in runs of slots. Long rows of tokens (images) are worth a matrix product of their own, in
- * place; short ones (texts) are gathered so that an expert's samples make one product.
- */
-enum { IN_PLACE_TOKENS = 48 };
+static void up(job *j, unit u, float *to, bool accumulate) {
+  const mc_expert *x_e = &j->moe->experts[u.expert];
+  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = j->hidden + u.first * j->t * j->h, .lda = j->h,
+               .b = x_e->up_weight.value, .ldb = j->h, .trans_b = true, .c = to, .ldc = j->d, .accumulate = accumulate};
+  need(j, mc_gemm_alone(&g));
+}
 
-static int run_length(int64_t t, int n_slots) { return t >= IN_PLACE_TOKENS ? 1 : n_slots; }
+static void add_bias(const job *j, int64_t slot, int32_t expert, float *to) {
+  float gate = gate_of(j, slot);
+  const float *bias = j->moe->experts[expert].up_bias.value;
+  for (int64_t r = 0; r < j->t; r++) {
+    for (int64_t q = 0; q < j->d; q++) to[r * j->d + q] += gate * bias[q];
+  }
+}
 
-static void gather(const float *x, const int32_t *sample, int n, int64_t row, float *out) {
-  for (int i = 0; i < n; i++) memcpy(out + i * row, x + sample[i] * row, (size_t)row * sizeof *out);
+static void forward_sample(void *context, int64_t s, int thread) {
+  (void)thread;
+  job *j = context;
+  for (int p = 0; p < j->kept->k; p++) {
+    int32_t slot = j->kept->slot[s * j->kept->k + p], e = j->kept->chosen[s * j->kept->k + p];
+    if (slot < 0) continue;
+    unit u = {e, slot, 1};
+    down(j, u, j->x + s * j->row);
+    up(j, u, j->out + s * j->row, true);
+    add_bias(j, slot, e, j->out + s * j->row);
+  }
+}
+
+static void forward_unit(void *context, int64_t i, int thread) {
+  (void)thread;
+  job *j = context;
+  unit u = j->units[i];
+  gather(j, j->x, u, j->gathered);
+  down(j, u, j->gathered + u.first * j->row);
+  up(j, u, j->result + u.first * j->row, false);
+}
+
+static void add_up_sample(void *context, int64_t begin, int64_t end) {
+  job *j = context;
+  for (int64_t s = begin; s < end; s++) {
+    for (int p = 0; p < j->kept->k; p++) {
+      int32_t slot = j->kept->slot[s * j->kept->k + p];
+      if (slot < 0) continue;
+      const float *add = j->result + slot * j->row;
+      float *own = j->out + s * j->row;
+      for (int64_t q = 0; q < j->row; q++) own[q] += add[q];
+      add_bias(j, slot, j->kept->chosen[s * j->kept->k + p], own);
+    }
+  }
 }
 
 moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, int block, int64_t n, int64_t t,
@@ -165,229 +174,177 @@ moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, in
   mc_arena_mark before = mc_arena_here(arena);
   bool keep = kept != NULL;
   if (!keep) kept = &local;
-  MC_TRY(choose(moe, g, block, n, t, x, kept, arena, err));
-  int64_t d = moe->width, h = moe->experts[0].down_bias.n, row = t * d;
-  TAKE(kept->hidden, arena, (int64_t)kept->n_slots * t * h);
+  MC_TRY(mc_moe_choose(moe, g, block, n, t, x, kept, arena, err));
+  job j = {.cp = cp, .moe = moe, .g = g, .block = block, .n = n, .t = t, .d = moe->width, .h = moe->experts[0].down_bias.n,
+           .row = t * moe->width, .x = x, .out = out, .kept = kept};
+  TAKE(kept->hidden, (int64_t)kept->n_slots * t * j.h);
+  j.hidden = kept->hidden;
   mc_arena_mark mark = mc_arena_here(arena);
-  int longest = 0;
-  for (int e = 0; e < moe->n_experts; e++) {
-    int length = kept->first[e + 1] - kept->first[e];
-    if (length > 0) length = run_length(t, length);
-    longest = length > longest ? length : longest;
-  }
-  float *in, *scaled, *result;
-  TAKE(in, arena, longest > 1 ? longest * row : 1);
-  TAKE(scaled, arena, longest * t * h);
-  TAKE(result, arena, longest > 1 ? longest * row : 1);
-  for (int e = 0; e < moe->n_experts; e++) {
-    const mc_expert *expert = &moe->experts[e];
-    int end = kept->first[e + 1], length;
-    for (int at = kept->first[e]; at < end; at += length) {
-      length = run_length(t, end - at);
-      const int32_t *sample = kept->sample + at;
-      float *hidden = kept->hidden + at * t * h;
-      const float *from = x + sample[0] * row;
-      if (length > 1) {
-        gather(x, sample, length, row, in);
-        from = in;
-      }
-      mc_gemm down = {.m = length * t, .n = h, .k = d, .a = from, .lda = d, .b = expert->down_weight.value, .ldb = d,
-                      .trans_b = true, .c = hidden, .ldc = h, .bias = expert->down_bias.value};
-      MC_TRY(mc_gemm_run(cp, &down, err));
-      for (int i = 0; i < length; i++) {
-        float *own = hidden + i * t * h, gate = g->scale * kept->gates[sample[i] * kept->k + kept->place[at + i]];
-        for (int64_t j = 0; j < t * h; j++) own[j] = own[j] > 0 ? own[j] : 0;
-        if (g->dropout > 0) drop(g, block, sample[i], e, t * h, own);
-        for (int64_t j = 0; j < t * h; j++) scaled[i * t * h + j] = gate * own[j];
-      }
-      float *to = length > 1 ? result : out + sample[0] * row;
-      mc_gemm up = {.m = length * t, .n = d, .k = h, .a = scaled, .lda = h, .b = expert->up_weight.value, .ldb = h,
-                    .trans_b = true, .c = to, .ldc = d, .accumulate = length == 1};
-      MC_TRY(mc_gemm_run(cp, &up, err));
-      for (int i = 0; i < length; i++) {
-        float gate = g->scale * kept->gates[sample[i] * kept->k + kept->place[at + i]];
-        float *own = out + sample[i] * row;
-        const float *add = result + i * row, *bias = expert->up_bias.value;
-        for (int64_t r = 0; r < t; r++) {
-          if (length > 1) {
-            for (int64_t j = 0; j < d; j++) own[r * d + j] += add[r * d + j] + gate * bias[j];
-          } else {
-            for (int64_t j = 0; j < d; j++) own[r * d + j] += gate * bias[j];
-          }
-        }
-      }
-    }
+  if (in_place(&j)) {
+    mc_parallel_units(cp, n, forward_sample, &j);
+  } else if (kept->n_slots > 0) {
+    MC_TRY(make_units(&j, arena, err));
+    TAKE(j.gathered, kept->n_slots * j.row);
+    TAKE(j.result, kept->n_slots * j.row);
+    mc_parallel_units(cp, j.n_units, forward_unit, &j);
+    mc_parallel_for(cp, n, 1, add_up_sample, &j);
   }
   mc_arena_release(arena, keep ? mark : before);
-  return MOECLIP_OK;
+  return finish(&j, err);
 }
 
-/* The load-balance term's gradient with respect to a block's sums; n: experts that the running task's router knows. */
-typedef struct balance_gradient {
-  double *importance, *load; /* [n]; NULL: the term is off */
-} balance_gradient;
+/* --- backward ----------------------------------------------------------------------------------------------------------------- */
 
-/* Scratch for one sample's router: [n] each. */
-typedef struct router_work {
-  float *clean, *spread, *dclean, *dspread;
-  int32_t *experts; /* whose logits have a gradient */
-} router_work;
-
-/* From the gates' gradient to the router's, and to the token that the router read. */
-static void route_backward(const mc_moe *moe, mc_router *router, const float *r, const float *eps, int k,
-                           const float *gates, const int32_t *chosen, const float *dgates, const balance_gradient *balance,
-                           const router_work *w, float *dr) {
-  int n = (int)router->gate.shape[1], n_touched = 0;
-  float dot = 0;
-  for (int j = 0; j < k; j++) dot += chosen[j] >= 0 ? gates[j] * dgates[j] : 0;
-  if (eps) project(r, router->noise.value, moe->width, n, w->spread);
-  memset(w->dclean, 0, (size_t)n * sizeof *w->dclean);
-  memset(w->dspread, 0, (size_t)n * sizeof *w->dspread);
-  for (int j = 0; j < k; j++) {
-    int e = chosen[j];
-    if (e < 0) continue;
-    w->dclean[e] = gates[j] * (dgates[j] - dot);
-    if (eps) w->dspread[e] = w->dclean[e] * eps[e] * sigmoid(w->spread[e]);
-    w->experts[n_touched++] = e;
-  }
-  if (balance->load && eps && k < n) {
-    project(r, router->gate.value, moe->width, n, w->clean);
-    mc_load_backward(&(mc_noisy_logits){n, k, w->clean, w->spread, eps}, balance->load, w->dclean, w->dspread);
-    for (n_touched = 0; n_touched < n; n_touched++) w->experts[n_touched] = n_touched;
-  }
-  for (int j = 0; j < n_touched; j++) {
-    int e = w->experts[j];
-    float dlogit = w->dclean[e], dspread = w->dspread[e];
-    for (int64_t i = 0; i < moe->width; i++) {
-      int64_t at = i * n + e;
-      if (router->gate.grad) router->gate.grad[at] += r[i] * dlogit;
-      if (eps && router->noise.grad) router->noise.grad[at] += r[i] * dspread;
-      if (dr) dr[i] += dlogit * router->gate.value[at] + dspread * router->noise.value[at];
+/* Slots whose dout stands in dy [count * t, d] -> dhidden before the ReLU, the gates' gradients, dout's sums. */
+static void back_up(job *j, unit u, const float *dy) {
+  const mc_expert *x_e = &j->moe->experts[u.expert];
+  int64_t each = j->t * j->h;
+  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = dy, .lda = j->d, .b = x_e->up_weight.value, .ldb = j->h,
+               .c = j->dhidden + u.first * each, .ldc = j->h};
+  need(j, mc_gemm_alone(&g));
+  float kept_up = j->g->dropout > 0 ? 1 / (1 - j->g->dropout) : 1;
+  for (int32_t i = 0; i < u.count; i++) {
+    int64_t slot = u.first + i;
+    float gate = gate_of(j, slot), *back = j->dhidden + slot * each, *sum = j->sums + slot * j->d;
+    const float *own = j->hidden + slot * each, *dy_own = dy + i * j->row;
+    /* d gate = scale * <dout, U hidden + c>; own is hidden times gate (which has the scale in it). */
+    double dot = 0, of_bias = 0;
+    for (int64_t q = 0; q < each; q++) dot += (double)own[q] * back[q];
+    memset(sum, 0, (size_t)j->d * sizeof *sum);
+    for (int64_t r = 0; r < j->t; r++) {
+      for (int64_t q = 0; q < j->d; q++) sum[q] += dy_own[r * j->d + q];
     }
+    for (int64_t q = 0; q < j->d; q++) of_bias += (double)sum[q] * x_e->up_bias.value[q];
+    j->dgates[j->kept->sample[slot] * j->kept->k + j->kept->place[slot]] = (float)(j->g->scale * (dot / gate + of_bias));
+    /* A hidden unit is > 0 exactly when the ReLU passed it and dropout kept it. */
+    for (int64_t q = 0; q < each; q++) back[q] = own[q] > 0 ? gate * kept_up * back[q] : 0;
   }
-  router->gate.touched |= router->gate.grad != NULL;
-  router->noise.touched |= eps && router->noise.grad;
 }
 
-/* All samples' routers. */
-static moeclip_code routers_backward(mc_moe *moe, const mc_routing *g, int64_t n, int64_t row, const float *x,
-                                     const mc_moe_kept *kept, float *dgates, float *dx, mc_arena *arena, moeclip_error *err) {
-  size_t n_experts = (size_t)moe->n_experts;
-  balance_gradient balance = {0};
-  router_work w;
-  TAKE(w.clean, arena, n_experts);
-  TAKE(w.spread, arena, n_experts);
-  TAKE(w.dclean, arena, n_experts);
-  TAKE(w.dspread, arena, n_experts);
-  TAKE(w.experts, arena, n_experts);
-  for (int64_t s = 0; s < n; s++) {
-    if (g->task[s] < 0) continue;
-    mc_router *router = &moe->routers[g->task[s]];
-    float *own = dgates + s * kept->k;
-    const int32_t *chosen = kept->chosen + s * kept->k;
-    if (g->balance > 0 && !balance.importance) {
-      int known = (int)router->gate.shape[1];
-      TAKE(balance.importance, arena, n_experts);
-      TAKE(balance.load, arena, n_experts);
-      mc_cv_squared(moe->tally, known, balance.importance);
-      mc_cv_squared(moe->tally + n_experts, known, balance.load);
-      for (int e = 0; e < known; e++) {
-        balance.importance[e] *= g->balance;
-        balance.load[e] *= g->balance;
-      }
-    }
-    for (int j = 0; balance.importance && j < kept->k; j++) {
-      if (chosen[j] >= 0) own[j] += (float)balance.importance[chosen[j]];
-    }
-    route_backward(moe, router, x + s * row, kept->eps ? kept->eps + s * moe->n_experts : NULL, kept->k,
-                   kept->gates + s * kept->k, chosen, own, &balance, &w, dx ? dx + s * row : NULL);
+static void back_down(job *j, unit u, float *to, bool accumulate) {
+  const mc_expert *x_e = &j->moe->experts[u.expert];
+  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = j->dhidden + u.first * j->t * j->h, .lda = j->h,
+               .b = x_e->down_weight.value, .ldb = j->d, .c = to, .ldc = j->d, .accumulate = accumulate};
+  need(j, mc_gemm_alone(&g));
+}
+
+static void backward_sample(void *context, int64_t s, int thread) {
+  (void)thread;
+  job *j = context;
+  for (int p = 0; p < j->kept->k; p++) {
+    int32_t slot = j->kept->slot[s * j->kept->k + p];
+    if (slot < 0) continue;
+    unit u = {j->kept->chosen[s * j->kept->k + p], slot, 1};
+    back_up(j, u, j->dout + s * j->row);
+    if (j->dx) back_down(j, u, j->dx + s * j->row, true);
   }
+}
+
+static void backward_unit(void *context, int64_t i, int thread) {
+  (void)thread;
+  job *j = context;
+  unit u = j->units[i];
+  gather(j, j->dout, u, j->gradient);
+  gather(j, j->x, u, j->gathered);
+  back_up(j, u, j->gradient + u.first * j->row);
+  if (j->dx) back_down(j, u, j->result + u.first * j->row, false);
+}
+
+static void add_dx_sample(void *context, int64_t begin, int64_t end) {
+  job *j = context;
+  for (int64_t s = begin; s < end; s++) {
+    for (int p = 0; p < j->kept->k; p++) {
+      int32_t slot = j->kept->slot[s * j->kept->k + p];
+      if (slot < 0) continue;
+      for (int64_t q = 0; q < j->row; q++) j->dx[s * j->row + q] += j->result[slot * j->row + q];
+    }
+  }
+}
+
+/* Some slots' rows of x or dout, columns from to from + n: copied to rows PAD further apart, away from powers of two. */
+static void copy_columns(const job *j, const float *samples, const float *gathered, int64_t slot, int64_t count, int64_t from, int64_t n,
+                         float *to) {
+  for (int64_t i = 0; i < count; i++) {
+    const float *source = in_place(j) ? samples + j->kept->sample[slot + i] * j->row : gathered + (slot + i) * j->row;
+    for (int64_t r = 0; r < j->t; r++) {
+      memcpy(to + (i * j->t + r) * (n + PAD), source + r * j->d + from, (size_t)n * sizeof *to);
+    }
+  }
+}
+
+enum { PARTS = 4 };
+
+/* Unit u: columns [first, first + count) of the width of one expert: of up_weight its rows, of down_weight its columns. */
+static void weights_unit(void *context, int64_t i, int thread) {
+  job *j = context;
+  unit u = j->units[i];
+  mc_expert *x_e = &j->moe->experts[u.expert];
+  int32_t end = j->kept->first[u.expert + 1];
+  int64_t each = GRADIENT_ROWS / j->t > 0 ? GRADIENT_ROWS / j->t : 1, ld = u.count + PAD;
+  float *columns = j->scratch + thread * j->scratch_each;
+  for (int64_t slot = j->kept->first[u.expert]; slot < end; slot += each) {
+    int64_t count = end - slot < each ? end - slot : each;
+    copy_columns(j, j->dout, j->gradient, slot, count, u.first, u.count, columns);
+    mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .a = columns, .lda = ld, .trans_a = true,
+                     .b = j->hidden + slot * j->t * j->h, .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h,
+                     .accumulate = true};
+    need(j, mc_gemm_alone(&of_up));
+    copy_columns(j, j->x, j->gathered, slot, count, u.first, u.count, columns);
+    mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + slot * j->t * j->h, .lda = j->h, .trans_a = true,
+                       .b = columns, .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
+    need(j, mc_gemm_alone(&of_down));
+    for (int64_t k = slot; k < slot + count; k++) {
+      float gate = gate_of(j, k);
+      for (int64_t q = u.first; q < u.first + u.count; q++) x_e->up_bias.grad[q] += gate * j->sums[k * j->d + q];
+    }
+  }
+  if (u.first > 0) return;
+  const float *rows = j->dhidden + j->kept->first[u.expert] * j->t * j->h;
+  for (int64_t r = 0; r < (end - j->kept->first[u.expert]) * j->t; r++) {
+    for (int64_t q = 0; q < j->h; q++) x_e->down_bias.grad[q] += rows[r * j->h + q];
+  }
+}
+
+static moeclip_code weights_backward(job *j, mc_arena *arena, moeclip_error *err) {
+  int64_t part = (j->d + PARTS - 1) / PARTS, rows = GRADIENT_ROWS > j->t ? GRADIENT_ROWS : j->t;
+  TAKE(j->units, (int64_t)j->moe->n_experts * PARTS);
+  j->n_units = 0;
+  for (int32_t e = 0; e < j->moe->n_experts; e++) {
+    mc_expert *x_e = &j->moe->experts[e];
+    if (!x_e->down_weight.grad || j->kept->first[e] == j->kept->first[e + 1]) continue;
+    x_e->up_weight.touched = x_e->up_bias.touched = x_e->down_weight.touched = x_e->down_bias.touched = true;
+    for (int64_t at = 0; at < j->d; at += part) {
+      j->units[j->n_units++] = (unit){e, (int32_t)at, (int32_t)(j->d - at < part ? j->d - at : part)};
+    }
+  }
+  j->scratch_each = rows * (part + PAD);
+  TAKE(j->scratch, mc_compute_threads(j->cp) * j->scratch_each);
+  mc_parallel_units(j->cp, j->n_units, weights_unit, j);
   return MOECLIP_OK;
 }
 
 moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, int64_t n, int64_t t, const float *x,
                              const float *dout, const mc_moe_kept *kept, float *dx, mc_arena *arena,
                              moeclip_error *err) {
-  int64_t d = moe->width, h = moe->experts[0].down_bias.n, row = t * d;
+  job j = {.cp = cp, .moe = moe, .g = g, .n = n, .t = t, .d = moe->width, .h = moe->experts[0].down_bias.n, .row = t * moe->width,
+           .x = x, .dout = dout, .dx = dx, .kept = kept, .hidden = kept->hidden};
   mc_arena_mark before = mc_arena_here(arena);
-  int longest = 0;
-  for (int e = 0; e < moe->n_experts; e++) {
-    int length = kept->first[e + 1] - kept->first[e];
-    if (length > 0) length = run_length(t, length);
-    longest = length > longest ? length : longest;
+  TAKE(j.dgates, n * kept->k);
+  TAKE(j.dhidden, (int64_t)kept->n_slots * t * j.h);
+  TAKE(j.sums, (int64_t)kept->n_slots * j.d);
+  memset(j.dgates, 0, (size_t)(n * kept->k) * sizeof *j.dgates);
+  if (in_place(&j)) {
+    mc_parallel_units(cp, n, backward_sample, &j);
+  } else if (kept->n_slots > 0) {
+    MC_TRY(make_units(&j, arena, err));
+    TAKE(j.gathered, kept->n_slots * j.row);
+    TAKE(j.gradient, kept->n_slots * j.row);
+    if (dx) TAKE(j.result, kept->n_slots * j.row);
+    mc_parallel_units(cp, j.n_units, backward_unit, &j);
+    if (dx) mc_parallel_for(cp, n, 1, add_dx_sample, &j);
   }
-  float *in, *gradient, *scaled, *dhidden, *dgates, *sum, *din;
-  TAKE(in, arena, longest > 1 ? longest * row : 1);
-  TAKE(gradient, arena, longest > 1 ? longest * row : 1);
-  TAKE(din, arena, longest > 1 ? longest * row : 1);
-  TAKE(scaled, arena, longest * t * h);
-  TAKE(dhidden, arena, longest * t * h);
-  TAKE(dgates, arena, n * kept->k);
-  TAKE(sum, arena, d);
-  memset(dgates, 0, (size_t)(n * kept->k) * sizeof *dgates);
-  for (int e = 0; e < moe->n_experts; e++) {
-    mc_expert *x_e = &moe->experts[e];
-    bool trained = x_e->down_weight.grad != NULL;
-    int end = kept->first[e + 1], length;
-    for (int at = kept->first[e]; at < end; at += length) {
-      length = run_length(t, end - at);
-      const int32_t *sample = kept->sample + at;
-      const float *hidden = kept->hidden + at * t * h;
-      const float *from = x + sample[0] * row, *dy = dout + sample[0] * row;
-      if (length > 1) {
-        gather(x, sample, length, row, in);
-        gather(dout, sample, length, row, gradient);
-        from = in;
-        dy = gradient;
-      }
-      mc_gemm back_up = {.m = length * t, .n = h, .k = d, .a = dy, .lda = d, .b = x_e->up_weight.value, .ldb = h,
-                         .c = dhidden, .ldc = h};
-      MC_TRY(mc_gemm_run(cp, &back_up, err));
-      float up = g->dropout > 0 ? 1 / (1 - g->dropout) : 1;
-      for (int i = 0; i < length; i++) {
-        int64_t slot = sample[i] * kept->k + kept->place[at + i];
-        float gate = g->scale * kept->gates[slot];
-        const float *own = hidden + i * t * h;
-        float *down = dhidden + i * t * h;
-        /* d gate = scale * <dout, U hidden + c>. */
-        double dot = 0;
-        for (int64_t j = 0; j < t * h; j++) dot += (double)own[j] * down[j];
-        memset(sum, 0, (size_t)d * sizeof *sum);
-        for (int64_t r = 0; r < t; r++) {
-          for (int64_t j = 0; j < d; j++) sum[j] += dy[(i * t + r) * d + j];
-        }
-        for (int64_t j = 0; j < d; j++) dot += (double)sum[j] * x_e->up_bias.value[j];
-        dgates[slot] = (float)(g->scale * dot);
-        if (trained) {
-          for (int64_t j = 0; j < d; j++) x_e->up_bias.grad[j] += gate * sum[j];
-        }
-        /* A hidden unit is > 0 exactly when the ReLU passed it and dropout kept it. */
-        for (int64_t j = 0; j < t * h; j++) {
-          scaled[i * t * h + j] = gate * own[j];
-          down[j] = own[j] > 0 ? gate * up * down[j] : 0;
-        }
-      }
-      if (trained) {
-        mc_gemm of_up = {.m = d, .n = h, .k = length * t, .a = dy, .lda = d, .trans_a = true, .b = scaled, .ldb = h,
-                         .c = x_e->up_weight.grad, .ldc = h, .accumulate = true};
-        mc_gemm of_down = {.m = h, .n = d, .k = length * t, .a = dhidden, .lda = h, .trans_a = true, .b = from,
-                           .ldb = d, .c = x_e->down_weight.grad, .ldc = d, .accumulate = true};
-        MC_TRY(mc_gemm_run(cp, &of_up, err));
-        MC_TRY(mc_gemm_run(cp, &of_down, err));
-        mc_column_sums(cp, dhidden, length * t, h, h, x_e->down_bias.grad);
-        x_e->up_weight.touched = x_e->up_bias.touched = x_e->down_weight.touched = x_e->down_bias.touched = true;
-      }
-      if (!dx) continue;
-      mc_gemm back_down = {.m = length * t, .n = d, .k = h, .a = dhidden, .lda = h, .b = x_e->down_weight.value,
-                           .ldb = d, .c = length > 1 ? din : dx + sample[0] * row, .ldc = d, .accumulate = length == 1};
-      MC_TRY(mc_gemm_run(cp, &back_down, err));
-      for (int i = 0; length > 1 && i < length; i++) {
-        float *to = dx + sample[i] * row;
-        for (int64_t j = 0; j < row; j++) to[j] += din[i * row + j];
-      }
-    }
-  }
-  MC_TRY(routers_backward(moe, g, n, row, x, kept, dgates, dx, arena, err));
+  MC_TRY(weights_backward(&j, arena, err));
+  MC_TRY(mc_moe_routers_backward(moe, g, n, j.row, x, kept, j.dgates, dx, arena, err));
   mc_arena_release(arena, before);
-  return MOECLIP_OK;
+  return finish(&j, err);
 }

@@ -34,7 +34,8 @@ typedef struct mc_moe_kept {
   int32_t *first;     /* [experts + 1]: where each expert's slots begin */
   int32_t *sample;    /* [n_slots], grouped by expert, samples rising */
   int32_t *place;     /* [n_slots]: which of the sample's k it is */
-  float *hidden;      /* [n_slots, t, bottleneck] after ReLU and dropout */
+  int32_t *slot;      /* [n, k]: the slot of each choice, or -1 */
+  float *hidden;      /* [n_slots, t, bottleneck] after ReLU and dropout, times the gate and the scale */
 } mc_moe_kept;
 
 /*
