@@ -48,6 +48,19 @@ moeclip_code mc_attention_forward(mc_compute *cp, const mc_attention *a, const f
 moeclip_code mc_attention_backward(mc_compute *cp, const mc_attention *a, const float *qkv, const float *log_sum,
                                    const float *dcontext, float *dqkv, float *scratch, moeclip_error *err);
 
+/*
+ * The same where few tokens ask: q [n, queries, heads, head_width] over kv [n, t, 2, heads, head_width] (keys, then values), context as
+ * q. Query i of sample s sees the first visible[s * queries + i] tokens. log_sum [n, heads, queries] (NULL in forward: not kept).
+ */
+typedef struct mc_few_queries {
+  int64_t n, queries, t, heads, head_width;
+  const int32_t *visible; /* [n, queries], each 1 to t */
+} mc_few_queries;
+void mc_few_queries_forward(mc_compute *cp, const mc_few_queries *f, const float *q, const float *kv, float *context, float *log_sum);
+/* dq and dkv are written, every element. */
+void mc_few_queries_backward(mc_compute *cp, const mc_few_queries *f, const float *q, const float *kv, const float *log_sum,
+                             const float *dcontext, float *dq, float *dkv);
+
 /* y[r] = x[r] / |x[r]|, norm [rows] = |x[r]| (at least 1e-12, so that a zero row stays zero). */
 void mc_normalize_forward(const float *x, int64_t rows, int64_t d, float *y, float *norm);
 /* dx = (dy - y (y . dy)) / norm; dx may be dy. */

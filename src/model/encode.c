@@ -100,6 +100,9 @@ static moeclip_code read_out_backward(mc_compute *cp, mc_param *weight, mc_param
   return MOECLIP_OK;
 }
 
+/* All of the last block's tokens are wanted only by those who look inside. */
+static bool reads_one_token(const mc_encoder *e) { return !e->tap && !e->full_context; }
+
 static mc_tower_pass visual_pass(const mc_encoder *e, const mc_encoded *of) {
   return (mc_tower_pass){.tower = &e->clip->visual,
                          .moe = e->adapters ? e->adapters->visual : NULL,
@@ -107,7 +110,9 @@ static mc_tower_pass visual_pass(const mc_encoder *e, const mc_encoded *of) {
                          .n = of->n,
                          .t = of->t,
                          .kept = of->kept,
-                         .tap = e->tap};
+                         .tap = e->tap,
+                         .read = of->read,
+                         .read_out = of->pooled};
 }
 
 static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
@@ -118,7 +123,9 @@ static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
                          .n = of->n,
                          .t = of->t,
                          .kept = of->kept,
-                         .tap = e->tap};
+                         .tap = e->tap,
+                         .read = of->read,
+                         .read_out = of->pooled};
 }
 
 moeclip_code mc_encode_images(mc_compute *cp, const mc_encoder *e, const float *images, int64_t n, float *features,
@@ -128,6 +135,12 @@ moeclip_code mc_encode_images(mc_compute *cp, const mc_encoder *e, const float *
   mc_encoded of = {.n = n, .t = t, .images = images};
   mc_arena_mark before = mc_arena_here(arena);
   float *x;
+  if (reads_one_token(e)) {
+    int32_t *class_token;
+    TAKE(class_token, n);
+    memset(class_token, 0, (size_t)n * sizeof *class_token);
+    of.read = class_token;
+  }
   if (keep) TAKE(of.kept, c->visual.n_layers);
   TAKE(of.pooled, n * d);
   if (keep && c->conv1.grad) {
@@ -141,7 +154,7 @@ moeclip_code mc_encode_images(mc_compute *cp, const mc_encoder *e, const float *
   mc_layernorm_forward(cp, x, d, c->ln_pre_weight.value, c->ln_pre_bias.value, n * t, d, x, of.pre_mean, of.pre_rstd);
   mc_tower_pass pass = visual_pass(e, &of);
   MC_TRY(mc_tower_forward(cp, &pass, x, arena, err));
-  for (int64_t i = 0; i < n; i++) memcpy(of.pooled + i * d, x + i * t * d, (size_t)d * sizeof *x);
+  for (int64_t i = 0; !of.read && i < n; i++) memcpy(of.pooled + i * d, x + i * t * d, (size_t)d * sizeof *x);
   MC_TRY(read_out(cp, &c->ln_post_weight, &c->ln_post_bias, &c->visual_proj, &of, err, arena));
   if (features) memcpy(features, of.features, (size_t)(n * c->sizes.embed) * sizeof *features);
   if (keep) {
@@ -163,10 +176,12 @@ moeclip_code mc_encode_images_backward(mc_compute *cp, const mc_encoder *e, cons
   TAKE(dx, n * t * d);
   MC_TRY(read_out_backward(cp, &c->ln_post_weight, &c->ln_post_bias, &c->visual_proj, of, dfeatures, dpooled, arena,
                            err));
-  memset(dx, 0, (size_t)(n * t * d) * sizeof *dx);
-  for (int64_t i = 0; i < n; i++) memcpy(dx + i * t * d, dpooled + i * d, (size_t)d * sizeof *dx);
+  if (!of->read) {
+    memset(dx, 0, (size_t)(n * t * d) * sizeof *dx);
+    for (int64_t i = 0; i < n; i++) memcpy(dx + i * t * d, dpooled + i * d, (size_t)d * sizeof *dx);
+  }
   mc_tower_pass pass = visual_pass(e, of);
-  MC_TRY(mc_tower_backward(cp, &pass, dx, full, arena, err));
+  MC_TRY(mc_tower_backward(cp, &pass, dpooled, dx, full, arena, err));
   if (full) {
     float *dembedded, *patches, *dpatches;
     int64_t p = c->n_patches;
@@ -222,6 +237,7 @@ moeclip_code mc_encode_texts(mc_compute *cp, const mc_encoder *e, const int32_t 
     }
   }
   if (e->full_context) of.t = context;
+  if (reads_one_token(e)) of.read = of.end;
   if (keep) TAKE(of.kept, c->text.n_layers);
   TAKE(of.pooled, n * d);
   TAKE(x, n * of.t * d);
@@ -235,7 +251,7 @@ moeclip_code mc_encode_texts(mc_compute *cp, const mc_encoder *e, const int32_t 
   }
   mc_tower_pass pass = text_pass(e, &of);
   MC_TRY(mc_tower_forward(cp, &pass, x, arena, err));
-  for (int64_t i = 0; i < n; i++) {
+  for (int64_t i = 0; !of.read && i < n; i++) {
     memcpy(of.pooled + i * d, x + (i * of.t + of.end[i]) * d, (size_t)d * sizeof *x);
   }
   MC_TRY(read_out(cp, &c->ln_final_weight, &c->ln_final_bias, &c->text_projection, &of, err, arena));
@@ -259,10 +275,12 @@ moeclip_code mc_encode_texts_backward(mc_compute *cp, const mc_encoder *e, const
   TAKE(dx, n * t * d);
   MC_TRY(read_out_backward(cp, &c->ln_final_weight, &c->ln_final_bias, &c->text_projection, of, dfeatures, dpooled,
                            arena, err));
-  memset(dx, 0, (size_t)(n * t * d) * sizeof *dx);
-  for (int64_t i = 0; i < n; i++) memcpy(dx + (i * t + of->end[i]) * d, dpooled + i * d, (size_t)d * sizeof *dx);
+  if (!of->read) {
+    memset(dx, 0, (size_t)(n * t * d) * sizeof *dx);
+    for (int64_t i = 0; i < n; i++) memcpy(dx + (i * t + of->end[i]) * d, dpooled + i * d, (size_t)d * sizeof *dx);
+  }
   mc_tower_pass pass = text_pass(e, of);
-  MC_TRY(mc_tower_backward(cp, &pass, dx, full, arena, err));
+  MC_TRY(mc_tower_backward(cp, &pass, dpooled, dx, full, arena, err));
   if (full) {
     for (int64_t i = 0; i < n; i++) {
       for (int64_t j = 0; j < t; j++) {

@@ -19,6 +19,7 @@ typedef struct mc_encoded {
   float *mean, *rstd;   /* [n] of the last norm */
   float *features, *norm; /* [n, embed] normalised, and the length before: [n] */
   int32_t *end;         /* text: [n] place of the end-of-text token */
+  const int32_t *read;  /* [n] the token that is read from the last block, when the others of it were not computed; else NULL */
   mc_block_kept *kept;
 } mc_encoded;
 
@@ -27,7 +28,8 @@ typedef struct mc_encoder {
   mc_adapters *adapters;     /* NULL: plain CLIP */
   const mc_routing *routing; /* NULL: plain CLIP; its task array has the call's n entries */
   const mc_tap *tap;         /* or NULL */
-  bool full_context;         /* text: compute all context tokens, also those after the last end-of-text (tests) */
+  bool full_context;         /* text: compute all context tokens, also those after the last end-of-text, and all of
+                                the last block's (tests) */
 } mc_encoder;
 
 /* images [n, 3, size, size] normalised -> features [n, embed]. keep NULL: no backward will follow. */

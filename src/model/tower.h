@@ -8,17 +8,20 @@
 #include "model/clip.h"
 #include "model/moe.h"
 
-/* What backward needs of one block's forward pass; arrays in the arena. M = n * t rows. */
+/* What backward needs of one block's forward pass; arrays in the arena. M = n * t rows; R = M, but in a last block of which one token
+ * a sample is read: then the rows of the tokens that matter (model/last_block.h). */
 typedef struct mc_block_kept {
-  float *x;                                /* [M, d] the block's input */
-  float *mean_1, *rstd_1, *mean_2, *rstd_2; /* [M] */
-  float *qkv;                              /* [M, 3d] */
-  float *log_sum;                          /* [n, heads, t] */
-  float *context;                          /* [M, d]; only when out_proj is trained */
-  float *x1;                               /* [M, d] */
-  float *h;                                /* [M, hidden] before the activation */
+  float *x;                /* [M, d] the block's input */
+  float *mean_1, *rstd_1;  /* [M] */
+  float *qkv;              /* [M, 3d]; last block: keys and values alone, [M, 2d] */
+  float *q;                /* last block: [R, d] */
+  float *log_sum;          /* [n, heads, R / n] */
+  float *context;          /* [R, d]; only when out_proj is trained */
+  float *x1;               /* [R, d] */
+  float *mean_2, *rstd_2;  /* [R] */
+  float *h;                /* [R, hidden] before the activation */
   mc_moe_kept moe;
-  bool routed;                             /* some sample has a task */
+  bool routed;             /* some sample has a task */
 } mc_block_kept;
 
 /* Called with each block's output (tests, and features from an early block). */
@@ -36,17 +39,20 @@ typedef struct mc_tower_pass {
   int64_t n, t;
   mc_block_kept *kept;        /* [layers], filled by forward, or NULL: no backward will follow */
   const mc_tap *tap;          /* or NULL */
+  const int32_t *read;        /* [n]: the one token of each sample that is read from the last block, which then computes what that
+                                 token needs and no more; or NULL: all are. Not with a tap */
+  float *read_out;            /* [n, d]: gets those rows */
 } mc_tower_pass;
 
-/* x [n, t, d]: the embedded tokens in, the last block's output out. */
+/* x [n, t, d]: the embedded tokens in, the last block's output out (with `read`: spoiled). */
 moeclip_code mc_tower_forward(mc_compute *cp, const mc_tower_pass *pass, float *x, mc_arena *arena, moeclip_error *err);
 
 /*
- * dx [n, t, d]: the gradient of the output in. Adds the gradients of all trainable parameters. When want_dx, dx is the
+ * dx [n, t, d]: the gradient of the output in (with `read`: dread [n, d] is, and what dx holds does not matter). Adds the gradients of all trainable parameters. When want_dx, dx is the
  * gradient of the input on return; otherwise the pass ends at the lowest trainable parameter and dx is spoiled.
  */
-moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *pass, float *dx, bool want_dx, mc_arena *arena,
-                               moeclip_error *err);
+moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *pass, const float *dread, float *dx, bool want_dx,
+                               mc_arena *arena, moeclip_error *err);
 
 /* Bytes that forward keeps for one sample of t tokens: to size micro-batches. trained: all weights are. */
 size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained);
