@@ -4,7 +4,7 @@
  *   engine WORK [NAME=VALUE ...]
  *
  * WORK: products (a step's matrix products alone), step (a training step), encode (plain, with adapters, with adapters and selector),
- * prompts (class texts). NAME: model (b16, default), batch 64, classes 100, experts 22, tasks 1, repeat 1, threads 0, kept (MiB), seed.
+ * prompts (class texts), model (writes the random model to out=FILE, as safetensors). NAME: model (b16, default), batch 64, classes 100, experts 22, tasks 1, repeat 1, threads 0, kept (MiB), seed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #include "train/step.h"
 
 typedef struct setting {
-  const char *model;
+  const char *model, *out;
   int64_t batch, classes, experts, tasks, repeat, threads, kept, seed;
 } setting;
 
@@ -65,6 +65,7 @@ static void read_setting(setting *s, int argc, char **argv) {
     *equals = 0;
     int64_t value = strtoll(equals + 1, NULL, 10);
     if (strcmp(argv[i], "model") == 0) s->model = equals + 1;
+    if (strcmp(argv[i], "out") == 0) s->out = equals + 1;
     if (strcmp(argv[i], "batch") == 0) s->batch = value;
     if (strcmp(argv[i], "classes") == 0) s->classes = value;
     if (strcmp(argv[i], "experts") == 0) s->experts = value;
@@ -277,9 +278,20 @@ static void run_prompts(engine *e) {
   printf("{\"seconds\": %.4f, \"peak_mib\": %.0f}\n", best, peak_mib());
 }
 
+static void run_model(engine *e) {
+  mc_clip_sizes z = sizes_of(e->s.model);
+  moeclip_tensors *t;
+  if (!e->s.out) return;
+  need(mc_clip_create(&z, 1, &e->clip, &e->err), &e->err);
+  need(moeclip_tensors_create(&t, &e->err), &e->err);
+  need(mc_clip_store(e->clip, MOECLIP_F32, t, &e->err), &e->err);
+  need(moeclip_tensors_write_safetensors(t, e->s.out, &e->err), &e->err);
+  moeclip_tensors_destroy(t);
+}
+
 int main(int argc, char **argv) {
   static const struct { const char *name; void (*run)(engine *e); } works[] = {
-      {"products", run_products}, {"step", run_step}, {"encode", run_encode}, {"prompts", run_prompts}};
+      {"products", run_products}, {"step", run_step}, {"encode", run_encode}, {"prompts", run_prompts}, {"model", run_model}};
   engine e = {0};
   read_setting(&e.s, argc, argv);
   for (size_t i = 0; i < sizeof works / sizeof works[0] && argc > 1; i++) {
@@ -297,6 +309,6 @@ int main(int argc, char **argv) {
     free(e.texts);
     return 0;
   }
-  fprintf(stderr, "usage: engine products|step|encode|prompts [NAME=VALUE ...]\n");
+  fprintf(stderr, "usage: engine products|step|encode|prompts|model [NAME=VALUE ...]\n");
   return 2;
 }

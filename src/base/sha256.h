@@ -1,7 +1,8 @@
-/* SHA-256 (FIPS 180-4): names a backbone by its content. */
+/* SHA-256 (FIPS 180-4): checksums of state files, names of backbones. With the processor's own instructions where it has them. */
 #ifndef MC_BASE_SHA256_H
 #define MC_BASE_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,6 +10,7 @@ typedef struct mc_sha256 {
   uint32_t state[8];
   uint64_t n_bytes;
   uint8_t block[64];
+  bool plain; /* do not use the processor's SHA instructions: set by init, and by tests */
 } mc_sha256;
 
 void mc_sha256_init(mc_sha256 *h);

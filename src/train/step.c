@@ -51,7 +51,7 @@ static moeclip_code side_init(batch_side *s, mc_compute *cp, mc_clip *clip, mc_a
     s->per_sample = (int64_t)3 * clip->sizes.image_size * clip->sizes.image_size;
     tokens = clip->n_patches + 1;
   }
-  size_t budget = options->kept_bytes ? options->kept_bytes : (size_t)768 << 20;
+  size_t budget = options->kept_bytes ? options->kept_bytes : (size_t)(options->contrastive ? 768 : 240) << 20;
   size_t each = mc_tower_kept_bytes(tower, adapters ? &adapters->sizes : NULL, tokens, tower->blocks[0].in_weight.grad != NULL);
   s->piece = (int64_t)(budget / each);
   if (s->piece < 1) s->piece = 1;
@@ -234,8 +234,10 @@ static double group_cross_entropy(const float *logits, const int32_t *group, con
   return loss;
 }
 
-moeclip_code mc_contrastive_step(mc_compute *cp, mc_clip *clip, const mc_step_options *options, const float *images,
+moeclip_code mc_contrastive_step(mc_compute *cp, mc_clip *clip, const mc_step_options *given, const float *images,
                                  const int32_t *texts, int64_t n, double *loss, mc_arena *arena, moeclip_error *err) {
+  mc_step_options contrastive = *given, *options = &contrastive;
+  contrastive.contrastive = true;
   mc_arena_mark before = mc_arena_here(arena);
   batch_side pictures, captions;
   float scale = expf(clip->logit_scale.value[0]), *logits, *dlogits;

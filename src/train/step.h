@@ -9,7 +9,9 @@ typedef struct mc_step_options {
                                              by the step itself */
   float smoothing;      /* label smoothing */
   float balance;        /* coefficient of the load-balance term, added to the loss; 0: off */
-  size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 768 MiB */
+  size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 240 MiB; 768 MiB for the contrastive
+                           loss, whose pieces are computed twice when they do not fit */
+  bool contrastive;     /* set by mc_contrastive_step */
   bool full_context;    /* tests */
 } mc_step_options;
 
