@@ -15,10 +15,10 @@ void *mc_aligned_alloc(size_t count, size_t size) {
   return posix_memalign(&p, 64, n) == 0 ? p : NULL;
 }
 
-void *mc_aligned_calloc(size_t count, size_t size) {
-  void *p = mc_aligned_alloc(count, size);
-  if (p) memset(p, 0, count * size);
-  return p;
+void *mc_zeros(size_t count, size_t size) {
+  size_t n;
+  if (!mc_mul_size(count, size, &n) || n > SIZE_MAX - 64) return NULL;
+  return calloc((n + 63) / 64 * 64 + (n == 0), 1);
 }
 
 void mc_aligned_free(void *p) { free(p); }

@@ -10,10 +10,12 @@
 static inline bool mc_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
 static inline bool mc_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
 
-/* 64-byte aligned, zeroed or not; NULL when count * size overflows or memory is short; count 0 gives a valid
- * pointer. Release with mc_aligned_free (NULL is fine). */
+/* 64-byte aligned; NULL when count * size overflows or memory is short; count 0 gives a valid pointer. Release with mc_aligned_free
+ * (NULL is fine). */
 void *mc_aligned_alloc(size_t count, size_t size);
-void *mc_aligned_calloc(size_t count, size_t size);
+/* The same but zeroed, and aligned as calloc does: large blocks are fresh pages of the system, which take no memory until they are
+ * written (gradients and moments of experts that nothing chooses). */
+void *mc_zeros(size_t count, size_t size);
 void mc_aligned_free(void *p);
 
 /* malloc(count * size) and realloc with overflow checks; release with free. */

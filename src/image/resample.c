@@ -133,7 +133,7 @@ static moeclip_code workspace_init(workspace *w, const axis *x, const axis *y, m
   size_t n_out = (size_t)x->n * 3;
   *w = (workspace){.stride = (n_out + LANES - 1) / LANES * LANES};
   w->rows = mc_aligned_alloc((size_t)(y->end - y->begin), w->stride);
-  w->columns = mc_aligned_calloc((size_t)(x->end - x->begin), 3 * LANES);
+  w->columns = mc_zeros((size_t)(x->end - x->begin), 3 * LANES);
   w->resized = mc_aligned_alloc(n_out, LANES);
   w->row = mc_aligned_alloc(w->stride, 1);
   if (w->rows && w->columns && w->resized && w->row) {

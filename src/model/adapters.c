@@ -67,8 +67,9 @@ static mc_moe *block(const mc_adapters *a, int i) {
   return i < a->visual_layers ? &a->visual[i] : &a->text[i - a->visual_layers];
 }
 
-moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, int visual_width, int text_layers,
-                                int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err) {
+/* Experts of zeros. */
+static moeclip_code create_blank(const mc_adapter_sizes *s, int visual_layers, int visual_width, int text_layers, int text_width,
+                                 mc_adapters **out, moeclip_error *err) {
   *out = NULL;
   if (s->n_experts < 1 || s->n_experts > 65536 || s->bottleneck < 1 || s->bottleneck > 65536 || s->top_k < 1) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
@@ -94,11 +95,17 @@ moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, in
     mc_adapters_destroy(a);
     return code;
   }
-  for (int i = 0; i < n_blocks(a); i++) {
-    mc_moe *m = block(a, i);
+  *out = a;
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, int visual_width, int text_layers,
+                                int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err) {
+  MC_TRY(create_blank(s, visual_layers, visual_width, text_layers, text_width, out, err));
+  for (int i = 0; i < n_blocks(*out); i++) {
+    mc_moe *m = block(*out, i);
     for (int e = 0; e < m->n_experts; e++) start_expert(&m->experts[e], i, e, m->width, seed);
   }
-  *out = a;
   return MOECLIP_OK;
 }
 
@@ -297,15 +304,7 @@ bool mc_adapters_in(const moeclip_tensors *file) {
 }
 
 static moeclip_code read_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
-  mc_param read = {0};
-  moeclip_code code = mc_param_read(&read, context, name, p->rank, p->shape, true, err);
-  if (code != MOECLIP_OK) {
-    mc_param_clear(&read);
-    return code;
-  }
-  mc_param_clear(p);
-  *p = read;
-  return MOECLIP_OK;
+  return mc_param_fill(p, context, name, err);
 }
 
 static int count_up(const moeclip_tensors *file, const char *tower, const char *what, const char *rest) {
@@ -343,8 +342,7 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
   if (promised > present) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "the adapters are not complete: some experts' tensors are missing");
   }
-  MC_TRY(mc_adapters_create(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64,
-                            0, out, err));
+  MC_TRY(create_blank(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64, out, err));
   moeclip_code code = MOECLIP_OK;
   for (int i = 0; code == MOECLIP_OK && i < n_blocks(*out); i++) {
     mc_moe *m = block(*out, i);

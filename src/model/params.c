@@ -14,7 +14,7 @@ moeclip_code mc_param_create(mc_param *p, int rank, const int64_t *shape, moecli
     }
     p->n *= shape[i];
   }
-  p->value = mc_aligned_calloc((size_t)p->n, sizeof *p->value);
+  p->value = mc_zeros((size_t)p->n, sizeof *p->value);
   return p->value ? MOECLIP_OK : mc_fail_memory(err, (size_t)p->n * sizeof *p->value, "a parameter");
 }
 
@@ -32,24 +32,38 @@ static void describe(char *out, size_t n_out, int rank, const int64_t *shape) {
   if (at < n_out) snprintf(out + at, n_out - at, "]");
 }
 
-moeclip_code mc_param_read(mc_param *p, const moeclip_tensors *file, const char *name, int rank, const int64_t *shape,
-                           bool copy, moeclip_error *err) {
+/* *out: the tensor of that name, if it has that shape. */
+static moeclip_code tensor_of_shape(const moeclip_tensors *file, const char *name, int rank, const int64_t *shape,
+                                    const moeclip_tensor **out, moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(file, name);
   if (!t) return mc_fail(err, MOECLIP_ERROR_FORMAT, "there is no tensor %s", name);
   bool same = t->rank == rank;
   for (int i = 0; same && i < rank; i++) same = t->shape[i] == shape[i];
-  if (!same) {
-    char is[128], wanted[128];
-    describe(is, sizeof is, t->rank, t->shape);
-    describe(wanted, sizeof wanted, rank, shape);
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "the tensor %s has the shape %s, not %s", name, is, wanted);
-  }
+  *out = t;
+  if (same) return MOECLIP_OK;
+  char is[128], wanted[128];
+  describe(is, sizeof is, t->rank, t->shape);
+  describe(wanted, sizeof wanted, rank, shape);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "the tensor %s has the shape %s, not %s", name, is, wanted);
+}
+
+moeclip_code mc_param_read(mc_param *p, const moeclip_tensors *file, const char *name, int rank, const int64_t *shape,
+                           bool copy, moeclip_error *err) {
+  const moeclip_tensor *t;
+  MC_TRY(tensor_of_shape(file, name, rank, shape, &t, err));
   if (!copy && t->dtype == MOECLIP_F32 && (uintptr_t)t->data % sizeof(float) == 0) {
     *p = (mc_param){.rank = rank, .n = (int64_t)moeclip_tensor_elements(t), .value = (float *)(uintptr_t)t->data};
     memcpy(p->shape, shape, (size_t)rank * sizeof *shape);
     return MOECLIP_OK;
   }
   MC_TRY(mc_param_create(p, rank, shape, err));
+  moeclip_tensor_to_f32(t, p->value);
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_param_fill(mc_param *p, const moeclip_tensors *file, const char *name, moeclip_error *err) {
+  const moeclip_tensor *t;
+  MC_TRY(tensor_of_shape(file, name, p->rank, p->shape, &t, err));
   moeclip_tensor_to_f32(t, p->value);
   return MOECLIP_OK;
 }
@@ -63,7 +77,7 @@ moeclip_code mc_param_unfreeze(mc_param *p, moeclip_error *err) {
     p->value = copy;
     p->owned = true;
   }
-  if (!p->grad) p->grad = mc_aligned_calloc((size_t)p->n, sizeof *p->grad);
+  if (!p->grad) p->grad = mc_zeros((size_t)p->n, sizeof *p->grad);
   return p->grad ? MOECLIP_OK : mc_fail_memory(err, n_bytes, "a gradient");
 }
 

@@ -28,6 +28,8 @@ void mc_param_clear(mc_param *p);
  * `name` is for messages. */
 moeclip_code mc_param_read(mc_param *p, const moeclip_tensors *file, const char *name, int rank, const int64_t *shape,
                            bool copy, moeclip_error *err);
+/* The values of a parameter that there is, from the tensor of that name, which must have its shape. */
+moeclip_code mc_param_fill(mc_param *p, const moeclip_tensors *file, const char *name, moeclip_error *err);
 /* Makes the values writable (copies borrowed ones) and gives the parameter a zeroed gradient. */
 moeclip_code mc_param_unfreeze(mc_param *p, moeclip_error *err);
 void mc_param_freeze(mc_param *p);

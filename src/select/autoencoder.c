@@ -194,8 +194,8 @@ moeclip_code mc_autoencoder_trainer_create(mc_autoencoder *a, float weight_decay
   moeclip_code code = MOECLIP_OK;
   for (int i = 0; code == MOECLIP_OK && i < N_PARAMS; i++) {
     size_t n = (size_t)t->param[i]->n;
-    t->m[i] = mc_aligned_calloc(n, sizeof(float));
-    t->v[i] = mc_aligned_calloc(n, sizeof(float));
+    t->m[i] = mc_zeros(n, sizeof(float));
+    t->v[i] = mc_zeros(n, sizeof(float));
     code = t->m[i] && t->v[i] ? mc_param_unfreeze(t->param[i], err) : mc_fail_memory(err, n * 8, "the selector's optimizer");
   }
   if (code != MOECLIP_OK) {

@@ -52,8 +52,8 @@ moeclip_code mc_adamw_add(void *context, const char *name, mc_param *p, moeclip_
   entry *e = &o->entries[o->n_entries++];
   *e = (entry){.name = mc_strdup(name),
                .param = p,
-               .m = mc_aligned_calloc((size_t)p->n, sizeof(float)),
-               .v = mc_aligned_calloc((size_t)p->n, sizeof(float))};
+               .m = mc_zeros((size_t)p->n, sizeof(float)),
+               .v = mc_zeros((size_t)p->n, sizeof(float))};
   if (!e->name || !e->m || !e->v) return mc_fail_memory(err, (size_t)p->n * 2 * sizeof(float), "the optimizer's moments");
   return MOECLIP_OK;
 }
