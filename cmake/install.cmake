@@ -34,6 +34,11 @@ if(MOECLIP_INSTALL_ONEDNN)
   install(FILES ${dnnl_licences} DESTINATION ${CMAKE_INSTALL_DOCDIR}/onednn)
 endif()
 
+# Hidden visibility leaves the linker's own symbols and those of the compiler's static run time: these go too.
+set(map ${CMAKE_CURRENT_SOURCE_DIR}/cmake/moeclip.map)
+target_link_options(moeclip PRIVATE -Wl,--version-script=${map})
+set_target_properties(moeclip PROPERTIES LINK_DEPENDS ${map})
+
 # --- libraries, headers, program --------------------------------------------------------------------------------------
 target_include_directories(moeclip INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_include_directories(moeclip_static INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
