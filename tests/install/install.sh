@@ -97,7 +97,7 @@ complete "--labels --labels-file" moeclip classify --la
 complete "--increment" moeclip bench cil --inc
 complete "" moeclip learn --lr ""
 complete "moved/bin moved/include moved/lib moved/share" moeclip info moved/
-complete "bash zsh fish" moeclip help --completion ""
+complete "bash fish zsh" moeclip help --completion ""
 complete "classify" moeclip help cl
 if command -v zsh >/dev/null; then
   cat >complete.zsh <<'ZSH'
