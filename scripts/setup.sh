@@ -9,8 +9,8 @@ Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
                 (clang, its run-time libraries, g++, python3-venv and python3-dev, groff, zsh, fish, Chromium and its
-                driver, Open MPI, curl; the packages of tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU build into .deps/venv
-                (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
+                driver, Open MPI, curl; the packages of tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU
+                build into .deps/venv (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
                 tests are skipped
   --force       fetch oneDNN again even where .deps/onednn is complete
 
