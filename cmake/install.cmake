@@ -88,7 +88,7 @@ configure_file(cmake/moeclip.pc.in ${CMAKE_BINARY_DIR}/moeclip.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/moeclip.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 # --- manual pages and completions, which the program writes from its option tables ------------------------------------
-if(NOT SKBUILD AND NOT CMAKE_CROSSCOMPILING)
+if(NOT SKBUILD AND NOT MOECLIP_FUZZ AND NOT CMAKE_CROSSCOMPILING)
   add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/documents/done
                      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:moeclip_cli> -DOUT=${CMAKE_BINARY_DIR}/documents
                              -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/documents.cmake

@@ -30,17 +30,18 @@ done
 [ "$(readlink "$lib/libmoeclip.so")" = libmoeclip.so.0 ] || fail "libmoeclip.so is $(readlink "$lib/libmoeclip.so")"
 # With oneDNN from DNNL_ROOT, the loader finds it beside the library, wherever that lies.
 if [ -d "$lib/moeclip" ]; then
-  ldd "$lib/libmoeclip.so" | grep -q "libdnnl.* => $lib/moeclip/libdnnl" || fail "ldd: $(ldd "$lib/libmoeclip.so" | grep dnnl)"
+  ldd "$lib/libmoeclip.so" | grep -q "libdnnl.* => $lib/moeclip/libdnnl" ||
+    fail "ldd: $(ldd "$lib/libmoeclip.so" | grep dnnl)"
 fi
 
-# --- the shared library exports what the headers declare, no more and no less -----------------------------------------------
+# --- the shared library exports what the headers declare, no more and no less -----------------------------------------
 cat "$P"/include/moeclip/*.h | grep -v '^ *#' | tr '\n' ' ' | grep -o 'MOECLIP_API [^;(]*(' |
   sed 's/ *($//; s/.*[ *]//' | sort >declared
 nm -D --defined-only "$lib/libmoeclip.so" | sed 's/.* //' | sort >exported
 [ "$(wc -l <declared)" -gt 80 ] || fail "only $(wc -l <declared) functions were found in the headers"
 cmp -s declared exported || fail "declared (<) and exported (>) differ: $(diff declared exported)"
 
-# --- every header compiles alone ----------------------------------------------------------------------------------------------
+# --- every header compiles alone --------------------------------------------------------------------------------------
 for header in "$P"/include/moeclip/*.h; do
   echo "#include <moeclip/$(basename "$header")>" >alone.c
   for compiler in "gcc -std=c17 -x c" "g++ -std=c++17 -x c++" "clang -std=c17 -x c" "clang++ -std=c++17 -x c++"; do
@@ -50,7 +51,7 @@ for header in "$P"/include/moeclip/*.h; do
   done
 done
 
-# --- manual pages: of every command, with every option of its help, without a warning -------------------------------------------
+# --- manual pages: of every command, with every option of its help, without a warning ---------------------------------
 "$M" help --list >list
 [ "$(wc -l <list)" -gt 5 ] || fail "help --list: $(cat list)"
 while read -r command; do
@@ -74,7 +75,7 @@ if command -v mandoc >/dev/null; then
   grep -v 'missing date' log | grep -q . && fail "mandoc: $(head -n 3 log)"
 fi
 
-# --- completion -----------------------------------------------------------------------------------------------------------------
+# --- completion -------------------------------------------------------------------------------------------------------
 cat >complete.bash <<'BASH'
 . "$1"
 shift
@@ -110,7 +111,8 @@ words=("$@") CURRENT=$#
 _moeclip
 ZSH
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip learn --mo >out 2>&1
-  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune)' out || fail "zsh, learn: $(cat out)"
+  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune)' out ||
+    fail "zsh, learn: $(cat out)"
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip bench cil --inc >out 2>&1
   grep -qx '2 cil --inc' out && grep -qF -e '--increment=[' out || fail "zsh, bench cil: $(cat out)"
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip cl >out 2>&1
@@ -124,7 +126,7 @@ if command -v fish >/dev/null; then
   done
 fi
 
-# --- the examples -----------------------------------------------------------------------------------------------------------------
+# --- the examples -----------------------------------------------------------------------------------------------------
 "$pictures" "$T/pictures" || exit 1
 export OMP_WAIT_POLICY=passive
 "$M" pretrain --pairs pictures/colours/train --out clip.safetensors --image-size 16 --patch 8 --visual-layers 2 \
@@ -149,7 +151,8 @@ build_plain() { # FOLDER PKG-CONFIG-OPTIONS...
   for name in classify_file teach_domain search_folder; do
     # shellcheck disable=SC2046,SC2086 # lists of options
     $cc -std=c17 -D_DEFAULT_SOURCE -Wall -Wextra -Wpedantic -Werror $flags "$source/examples/$name.c" \
-      $(pkg-config --cflags moeclip) -o "$folder/$name" $(pkg-config "$@" moeclip | sed "$library") >log 2>&1 || fail "$folder: $(cat log)"
+      $(pkg-config --cflags moeclip) -o "$folder/$name" $(pkg-config "$@" moeclip | sed "$library") >log 2>&1 ||
+        fail "$folder: $(cat log)"
   done
 }
 build_cmake cmake-shared -DMOECLIP_LINK_STATIC=OFF
@@ -158,7 +161,8 @@ build_plain plain-shared --libs
 build_plain plain-static --static --libs
 ldd plain-static/classify_file | grep -q libmoeclip && fail "plain-static: $(ldd plain-static/classify_file | grep moeclip)"
 ldd cmake-static/classify_file | grep -q libmoeclip && fail "cmake-static: $(ldd cmake-static/classify_file | grep moeclip)"
-ldd cmake-shared/classify_file | grep -q "$lib/libmoeclip" || fail "cmake-shared: $(ldd cmake-shared/classify_file | grep moeclip)"
+ldd cmake-shared/classify_file | grep -q "$lib/libmoeclip" ||
+  fail "cmake-shared: $(ldd cmake-shared/classify_file | grep moeclip)"
 
 # A version that is not this one, and what a static consumer lacks, are told.
 mkdir other && echo 'cmake_minimum_required(VERSION 3.22)
@@ -168,7 +172,8 @@ find_package(moeclip 9.0 CONFIG REQUIRED)' >other/CMakeLists.txt
 grep -q 'version: 0' log || fail "version 9.0: $(cat log)"
 PKG_CONFIG_LIBDIR=$T/nowhere PKG_CONFIG_PATH= "$cmake" -B cmake-without -DCMAKE_PREFIX_PATH="$P" -DMOECLIP_LINK_STATIC=ON \
   "$source/examples" >log 2>&1 && fail "the static library is found without what it needs"
-tr -s '\n ' '  ' <log | grep -q 'static library needs these through pkg-config' || fail "static without packages: $(cat log)"
+tr -s '\n ' '  ' <log | grep -q 'static library needs these through pkg-config' ||
+  fail "static without packages: $(cat log)"
 
 # Run: learning once, then all four builds say what the command line says.
 export LD_LIBRARY_PATH="$lib"
