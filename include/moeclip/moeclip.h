@@ -13,5 +13,6 @@
 #include "moeclip/published.h"
 #include "moeclip/tensors.h"
 #include "moeclip/tokenizer.h"
+#include "moeclip/version.h"
 
 #endif

@@ -6,19 +6,19 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/documents.h"
+#include "moeclip/version.h"
 
 const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,       &mc_command_classify,
                                          &mc_command_pretrain, &mc_command_info,       &mc_command_convert,
                                          &mc_command_data,     &mc_command_bench_mtil, &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
-static const char overview[] =
-    "Typical use:\n"
+static const char examples[] =
     "  moeclip pretrain --pairs pictures/ --out clip.safetensors     a small CLIP of your own, or download one\n"
     "  moeclip learn --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
     "  moeclip eval --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
-    "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n"
-    "\n\"moeclip COMMAND --help\" explains a command.\n";
+    "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n";
 
 static void print_overview(FILE *f) {
   fprintf(f, "moeclip " MOECLIP_VERSION
@@ -26,7 +26,10 @@ static void print_overview(FILE *f) {
              "Usage: moeclip COMMAND [options] arguments\n\nCommands:\n");
   for (size_t i = 0; i < mc_n_commands; i++) fprintf(f, "  %-10s  %s\n", mc_commands[i]->name, mc_commands[i]->summary);
   fprintf(f, "  %-10s  %s\n", "help", "this text, or that of a command: moeclip help learn");
-  fprintf(f, "\nOptions:\n  --help     this text\n  --version  the version\n\n%s", overview);
+  fprintf(f, "\nOptions:\n  --help     this text\n  --version  the version, and those of the libraries below\n\n");
+  fprintf(f, "Typical use:\n%s\n\"moeclip COMMAND --help\" explains a command.\n", examples);
+  fprintf(f, "\"moeclip help --man [COMMAND]\" writes its manual page, \"moeclip help --completion bash\" (zsh, fish)\n"
+             "what completes its options in that shell, \"moeclip help --list\" the commands.\n");
 }
 
 /* The command that the words name; *used: how many of them (2 for "bench mtil"). */
@@ -86,8 +89,25 @@ static int print_help(const mc_command *c) {
   return MC_EXIT_OK;
 }
 
+/* "help --man", "help --completion", "help --list". */
+static int write_document(int argc, char **argv) {
+  int used = 0;
+  const mc_command *c = find_command(argc - 1, argv + 1, &used);
+  if (strcmp(argv[0], "--man") == 0 && argc == 1) return mc_write_program_manual(stdout, examples);
+  if (strcmp(argv[0], "--man") == 0 && c && argc == 1 + used) return mc_write_manual(stdout, c);
+  if (strcmp(argv[0], "--man") == 0) return mc_usage_error(NULL, "help --man takes one command; \"moeclip help\" lists them");
+  if (strcmp(argv[0], "--completion") == 0 && argc == 2) return mc_write_completion(stdout, argv[1]);
+  if (strcmp(argv[0], "--completion") == 0) return mc_usage_error(NULL, "help --completion takes a shell: bash, zsh or fish");
+  if (strcmp(argv[0], "--list") != 0 || argc > 1) {
+    return mc_usage_error(NULL, "help takes a command, --man [COMMAND], --completion SHELL or --list");
+  }
+  for (size_t i = 0; i < mc_n_commands; i++) puts(mc_commands[i]->name);
+  return MC_EXIT_OK;
+}
+
 static int run_help(int argc, char **argv) {
   int used = 0, code;
+  if (argc > 0 && argv[0][0] == '-') return write_document(argc, argv);
   const mc_command *c = find_command(argc, argv, &used);
   if (argc > (c ? used : 1)) return mc_usage_error(NULL, "help takes one command; \"moeclip help\" lists them");
   if (c) return print_help(c);
@@ -117,7 +137,7 @@ int mc_cli_main(int argc, char **argv) {
   const char *word = argv[1];
   int code;
   if (strcmp(word, "--version") == 0) {
-    printf("moeclip " MOECLIP_VERSION "\n");
+    mc_write_version(stdout);
     code = MC_EXIT_OK;
   } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
     code = run_help(0, NULL);

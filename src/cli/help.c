@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "cli/args.h"
+#include "cli/documents.h"
 
 enum { WIDTH = 80, INDENT = 28 };
 
@@ -77,8 +77,15 @@ static void put_range(char *out, size_t n_out, const mc_option *o) {
   }
 }
 
-static void put_option(FILE *f, const mc_option *o, const void *options) {
+char *mc_option_text(const mc_option *o, const void *options) {
   char value[256], range[128];
+  put_default(value, sizeof value, o, options);
+  put_range(range, sizeof range, o);
+  return mc_format("%s%s%s%s%s%s%s", o->help, *range || *value ? " (" : "", range, *range && *value ? "; " : "",
+                   *value ? "default: " : "", value, *range || *value ? ")" : "");
+}
+
+static void put_option(FILE *f, const mc_option *o, const void *options) {
   if (o->kind == MC_OPT_HEADING) {
     fprintf(f, "\n%s:\n", o->name);
     return;
@@ -89,19 +96,16 @@ static void put_option(FILE *f, const mc_option *o, const void *options) {
   } else {
     fprintf(f, "%*s", INDENT - n, "");
   }
-  put_default(value, sizeof value, o, options);
-  put_range(range, sizeof range, o);
-  char *text = mc_format("%s%s%s%s%s%s%s", o->help, *range || *value ? " (" : "", range, *range && *value ? "; " : "",
-                         *value ? "default: " : "", value, *range || *value ? ")" : "");
+  char *text = mc_option_text(o, options);
   if (text) wrap(f, text, INDENT, INDENT);
   free(text);
 }
 
-static const char exit_codes[] =
-    "  0  all went well\n"
-    "  1  something failed; one line on standard error says what\n"
-    "  2  the command line is wrong\n"
-    "  130, 143  stopped by Ctrl-C (SIGINT) or SIGTERM\n";
+const char *const mc_exit_codes[][2] = {{"0", "all went well"},
+                                        {"1", "something failed; one line on standard error says what"},
+                                        {"2", "the command line is wrong"},
+                                        {"130, 143", "stopped by Ctrl-C (SIGINT) or SIGTERM"},
+                                        {NULL, NULL}};
 
 char *mc_args_help(const mc_command *c) {
   char *text = NULL;
@@ -121,7 +125,8 @@ char *mc_args_help(const mc_command *c) {
   }
   fprintf(f, "  --help%*sthis text\n", INDENT - 8, "");
   fprintf(f, "\nOptions may stand before or after the arguments, as --name value or\n--name=value; -- ends them.\n");
-  fprintf(f, "\nExamples:\n%s\nExit codes:\n%s", c->examples, exit_codes);
+  fprintf(f, "\nExamples:\n%s\nExit codes:\n", c->examples);
+  for (size_t i = 0; mc_exit_codes[i][0]; i++) fprintf(f, "  %s  %s\n", mc_exit_codes[i][0], mc_exit_codes[i][1]);
   free(options);
   if (fclose(f) != 0) {
     free(text);

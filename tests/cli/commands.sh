@@ -28,6 +28,17 @@ for command in learn eval classify pretrain info convert data; do
   done
 done
 
+expect 0 '^\.TH MOECLIP-LEARN 1 ' help --man learn
+expect 0 '^\.TH MOECLIP-BENCH-CIL 1 ' help --man bench cil
+expect 0 '^\.TH MOECLIP 1 ' help --man
+expect 0 '^bench mtil$' help --list
+expect 0 '^complete -o filenames -F _moeclip moeclip$' help --completion bash
+refuse 2 'help --man takes one command' help --man lern
+refuse 2 'help --man takes one command' help --man learn eval
+refuse 2 'takes a shell: bash, zsh or fish' help --completion
+refuse 2 'no completion for "ksh"' help --completion ksh
+refuse 2 'help takes a command' help --foo
+refuse 2 'help takes a command' help --list x
 refuse 2 'unknown command "lern"; did you mean "learn"?' lern
 refuse 2 'unknown option --foo' --foo
 refuse 2 'did you mean --iterations?' learn --iteration 3 x
