@@ -26,7 +26,7 @@ export function errorChart(rows, label) {
     return h('li', {class: row.chosen ? 'chosen' : ''},
       h('span', {class: 'error-name'}, row.name, row.chosen && h('span', {class: 'mark'}, 'answers')), ' ',
       h('span', {class: 'error-value'}, `error ${short(row.error)}${limited ? `, threshold ${short(row.threshold)}: ${fits ? 'fits' : 'too far'}` : ''}`),
-      h('span', {class: `error-bar ${fits || !limited ? '' : 'above'} ${cut ? 'cut' : ''}`, 'aria-hidden': 'true'},
+      h('span', {class: `error-bar ${!limited ? 'free' : fits ? '' : 'above'} ${cut ? 'cut' : ''}`, 'aria-hidden': 'true'},
         h('span', {class: 'error-fill', vars: {width: `${100 * clamp(row.error / scale)}%`}}),
         limited && h('span', {class: 'threshold', vars: {left: `${100 * clamp(row.threshold / scale)}%`}})));
   }));
@@ -109,7 +109,7 @@ const markers = [
 
 function draw(chart, width) {
   const {series, low, high, xLow, xHigh, xTicks, yLabel, xLabel, title, dots} = chart;
-  const left = 44, right = 16, top = 14, bottom = 44;
+  const left = 44, right = 16, top = 30, bottom = 44;
   const X = (x) => left + (xHigh === xLow ? 0.5 : (x - xLow) / (xHigh - xLow)) * (width - left - right);
   const Y = (y) => top + (1 - (y - low) / (high - low || 1)) * (HEIGHT - top - bottom);
   const room = Math.max(1, Math.floor((width - left - right) / 70));
@@ -122,8 +122,8 @@ function draw(chart, width) {
     xTicks.filter((_, i) => i % every === 0).map(({at, text}) => svg('text', {class: 'tick', x: X(at), y: HEIGHT - 24,
       'text-anchor': at === xLow && xTicks.length > 1 ? 'start' : at === xHigh && xTicks.length > 1 ? 'end' : 'middle'},
     text.length > 14 ? `${text.slice(0, 13)}…` : text)),
-    svg('text', {class: 'tick axis-name', x: left, y: HEIGHT - 6}, xLabel),
-    svg('text', {class: 'tick axis-name', x: width - right, y: HEIGHT - 6, 'text-anchor': 'end'}, yLabel),
+    svg('text', {class: 'tick axis-name', x: width - right, y: HEIGHT - 6, 'text-anchor': 'end'}, xLabel),
+    svg('text', {class: 'tick axis-name', x: left, y: 12}, yLabel),
     series.map(({points, style}) => svg('g', {class: `series s${style}`},
       svg('polyline', {points: points.map(([x, y]) => `${X(x).toFixed(1)},${Y(y).toFixed(1)}`).join(' ')}),
       dots && points.map(([x, y]) => markers[style](X(x), Y(y))))));
@@ -150,7 +150,7 @@ export function accuracyCurves({columns, rows}, taught) {
     points: rows.flatMap((row, r) => (Number.isFinite(row.accuracy[c]) ? [[r, row.accuracy[c]]] : []))}));
   const place = fitted('curve-place');
   place.update({series, dots: true, low: 0, high: 100, xLow: 0, xHigh: Math.max(0, rows.length - 1), yLabel: 'accuracy in %',
-    xLabel: 'after', xTicks: rows.map((row, at) => ({at, text: row.after})),
+    xLabel: 'after learning', xTicks: rows.map((row, at) => ({at, text: row.after})),
     title: `Accuracy over the stages. ${series.map(({name, points}) => `${name}: ${points.map(([r, y]) => `${y.toFixed(1)} after ${rows[r].after}`).join(', ') || 'not measured'}`).join('. ')}.`});
   const key = h('ul', {class: 'key', 'aria-label': 'Curves'}, series.map(({name, style, held}) => h('li', {},
     svg('svg', {class: `series s${style}`, width: 34, height: 14, 'aria-hidden': 'true'},

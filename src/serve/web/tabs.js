@@ -19,7 +19,8 @@ export function showTab(name, focus = false) {
   }
   if (focus) chosen.focus();
   document.title = `${chosen.textContent} – moeclip`;
-  history.replaceState(null, '', `#${name}`);
+  // Not the panel's id: the browser would start the reader there, after the head.
+  history.replaceState(null, '', `#/${name}`);
   shown.get(name)?.();
 }
 
@@ -39,7 +40,7 @@ export function startTabs() {
     event.preventDefault();
     showTab(nameOf(all[(to + all.length) % all.length]), true);
   });
-  const fromAddress = () => location.hash.slice(1);
+  const fromAddress = () => location.hash.replace(/^#\/?/, '');
   window.addEventListener('hashchange', () => showTab(fromAddress()));
   showTab(byId(`tab-${fromAddress()}`) ? fromAddress() : 'classify');
 }
