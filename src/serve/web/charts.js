@@ -120,7 +120,7 @@ function draw(chart, width) {
       svg('text', {class: 'tick', x: left - 8, y: Y(t) + 4, 'text-anchor': 'end'}, short(t)),
     ]),
     xTicks.filter((_, i) => i % every === 0).map(({at, text}) => svg('text', {class: 'tick', x: X(at), y: HEIGHT - 24,
-      'text-anchor': at === xLow && xTicks.length > 1 ? 'start' : at === xHigh && xTicks.length > 1 ? 'end' : 'middle'},
+      'text-anchor': X(at) < left + 30 ? 'start' : X(at) > width - right - 30 ? 'end' : 'middle'},
     text.length > 14 ? `${text.slice(0, 13)}…` : text)),
     svg('text', {class: 'tick axis-name', x: width - right, y: HEIGHT - 6, 'text-anchor': 'end'}, xLabel),
     svg('text', {class: 'tick axis-name', x: left, y: 12}, yLabel),
@@ -159,24 +159,23 @@ export function accuracyCurves({columns, rows}, taught) {
   return h('div', {}, place.node, key);
 }
 
-/** The loss over the steps, growing. Gives {node, add(step, loss), clear(nSteps)}. */
+/** The loss over the steps so far. Gives {node, add(step, loss), clear()}. */
 export function lossChart() {
   const place = fitted('curve-place loss');
-  let points = [], steps = 0;
+  let points = [];
   const show = () => {
     if (!points.length) return;
     const values = points.map((p) => p[1]);
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.08;
-    const end = Math.max(steps, points[points.length - 1][0]);
-    place.update({series: [{points, style: 0}], dots: points.length === 1, low: Math.max(0, low - pad), high: high + pad, xLow: 0, xHigh: end,
+    const end = points[points.length - 1][0];
+    place.update({series: [{points, style: 0}], dots: points.length === 1, low: Math.max(0, low - pad), high: high + pad, xLow: 0, xHigh: end || 1,
       yLabel: 'loss', xLabel: 'step', xTicks: niceTicks(0, end).map((at) => ({at, text: count(at)})),
       title: `Loss: ${short(points[0][1])} at step ${count(points[0][0])}, ${short(values[values.length - 1])} at step ${count(points[points.length - 1][0])}, lowest ${short(low)}.`});
   };
   return {
     node: place.node,
-    clear(nSteps) { points = []; steps = nSteps; place.node.replaceChildren(); },
-    add(step, loss, nSteps) {
-      steps = nSteps;
+    clear() { points = []; place.node.replaceChildren(); },
+    add(step, loss) {
       const last = points[points.length - 1];
       if (!Number.isFinite(loss) || (last && last[0] >= step)) return;
       points.push([step, loss]);

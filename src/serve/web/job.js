@@ -5,11 +5,11 @@ import {lossChart} from './charts.js';
 
 const STATES = {queued: 'waiting to start', learning: 'learning', evaluating: 'testing', done: 'learned', failed: 'failed', cancelled: 'cancelled',
   uploading: 'uploading'};
-const PHASES = {selector: 'Training the task selector', train: 'Training the experts', evaluate: 'Testing all tasks'};
+const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector', train: 'Training the experts', evaluate: 'Testing all tasks'};
 
 const REPORT = [
-  ['accuracy', 'Accuracy of the new task', (x) => `${x.toFixed(1)} %`], ['final_loss', 'Final loss', short], ['iterations', 'Steps', count],
-  ['images', 'Pictures', count], ['broken', 'Pictures left out', count], ['threshold', 'Selector threshold', short],
+  ['final_loss', 'Final loss', short], ['iterations', 'Steps', count],
+  ['images', 'Pictures seen', count], ['broken', 'Pictures left out', count], ['threshold', 'Selector threshold', short],
   ['seconds', 'Time to learn', duration], ['trainable', 'Numbers trained', count],
 ];
 
@@ -109,11 +109,11 @@ export function jobCard(name, {onCancel}) {
       showNumbers(job);
       if (job.phase && job.phase !== curvePhase && Number.isFinite(job.loss)) {
         curvePhase = job.phase;
-        loss.clear(job.n_steps);
+        loss.clear();
       }
       if (Number.isFinite(job.loss)) {
         lossBox.hidden = false;
-        loss.add(job.step, job.loss, job.n_steps);
+        loss.add(job.step, job.loss);
       }
       say(job, share || 0);
       return undefined;
@@ -126,7 +126,9 @@ export function jobCard(name, {onCancel}) {
       phase.textContent = 'Its progress cannot be shown any more.';
       showError(error, message);
     },
-    ended(job) {
+    /** After the end. accuracy: of the new task, in percent, where it was measured. */
+    ended(job, accuracy) {
+      if (job.state === 'done' && Number.isFinite(accuracy)) numbers.prepend(pair('Accuracy of this task', `${accuracy.toFixed(1)} %`));
       const how = {done: `${name} is learned.`, cancelled: `Learning ${name} was cancelled.`, failed: `Learning ${name} failed: ${job.error || ''}`};
       announce(how[job.state] || '');
     },

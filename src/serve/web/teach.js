@@ -146,6 +146,11 @@ function addCard(card) {
   byId('jobs-empty').hidden = true;
 }
 
+function newestAccuracy(name) {
+  const column = store.matrix ? store.matrix.columns.indexOf(name) : -1;
+  return column < 0 ? null : store.matrix.rows[store.matrix.rows.length - 1]?.accuracy[column];
+}
+
 /** Shows a job to its end, then what is new everywhere. */
 async function watch(id, card) {
   cards.set(id, card);
@@ -154,7 +159,7 @@ async function watch(id, card) {
     const last = await api.follow(id, (job) => card.update(job));
     // The page knows the new task before it says that it is learned.
     await Promise.all([refreshTasks(), refreshHealth()]);
-    card.ended(last);
+    card.ended(last, newestAccuracy(last.name));
     if (last.state === 'done') {
       card.node.append(h('div', {class: 'row'},
         h('button', {type: 'button', class: 'primary', on: {click: () => showTab('classify', true)}}, 'Classify pictures'),
@@ -208,6 +213,7 @@ export async function resumeJobs() {
   } catch {
     return; // the views that need them say what is wrong
   }
+  all.sort((a, b) => Number(a.id) - Number(b.id)); // the newest ends up on top
   for (const job of all) {
     if (cards.has(job.id)) continue;
     const card = jobCard(job.name, {onCancel: () => api.cancel(job.id)});
