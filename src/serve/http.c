@@ -107,6 +107,7 @@ static mc_request *begin(mc_server *s, struct MHD_Connection *c, const char *url
 }
 
 static enum MHD_Result refuse_now(mc_request *r, const char *url) {
+  mc_body_clear(r); /* what it held is free before the client hears of it */
   if (r->refused == MHD_HTTP_METHOD_NOT_ALLOWED) {
     char allowed[64];
     put_allowed(url, allowed, sizeof allowed);
