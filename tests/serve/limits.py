@@ -141,7 +141,7 @@ check(s.stop() == 0)
 s = Server("--body", 1, "--max-images", 3, "--queue", 4, "--megapixels", 0.02, "--upload", 1, "--archive", 1, "--archive-files", 25, "--max-prompts", 10,
            "--request-seconds", 2, "--connections", 6, *SMALL)
 check(s.classify([("big.png", bytes(1100 << 10))]).status == 413)
-a = raw(s, head % (b"bb", 5 << 20, b"x"))
+a = raw(s, head % (b"bb", 50 << 20, b"x"))
 check(status_of(a) == 413 and b"too_large" in a, a)
 a = raw(s, b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Type: image/png\r\n\r\n" + (b"10000\r\n" + bytes(65536) + b"\r\n") * 20 + b"0\r\n\r\n")
 check(status_of(a) == 413, a[:100])
