@@ -40,23 +40,34 @@ static unsigned begin_form(mc_request *r) {
   return r->refused;
 }
 
+static bool is_short_enough(mc_request *r) {
+  const char *length = MHD_lookup_connection_value(r->c, MHD_HEADER_KIND, "Content-Length");
+  if (!r->refused && length && strtoull(length, NULL, 10) > r->limit) {
+    mc_refuse(r, 413, "a body of %.20s bytes; at most %zu are taken here", length, r->limit);
+  }
+  return !r->refused;
+}
+
 static unsigned choose_body(mc_request *r) {
   bool form = strcmp(r->type, "multipart/form-data") == 0, json = strcmp(r->type, "application/json") == 0;
   switch (r->route->body) {
-    case MC_BODY_NONE: return 0;
+    case MC_BODY_NONE:
+      is_short_enough(r);
+      return r->refused;
     case MC_BODY_JSON:
       if (!json) mc_refuse(r, 415, "the body must be application/json");
       r->limit = MAX_JSON_BYTES;
+      is_short_enough(r);
       return r->refused;
     case MC_BODY_PICTURES:
       if (!form && strncmp(r->type, "image/", 6) != 0) mc_refuse(r, 415, "the body must be multipart/form-data or image/...");
-      return form && !r->refused ? begin_form(r) : r->refused;
+      return is_short_enough(r) && form ? begin_form(r) : r->refused;
     case MC_BODY_TASK:
       if (!form && !json) mc_refuse(r, 415, "the body must be multipart/form-data or application/json");
       r->limit = form ? r->s->o->upload_bytes : MAX_JSON_BYTES;
       if (!r->refused) mc_upload_check_free(r->s, r);
-      if (form && !r->refused) {
-        moeclip_error err;
+      if (is_short_enough(r) && form) {
+        moeclip_error err = {0};
         if (mc_upload_open(r->s, &r->upload, &err) != MOECLIP_OK) mc_refuse(r, 503, "%.300s", err.message);
       }
       return form && !r->refused ? begin_form(r) : r->refused;
@@ -65,14 +76,9 @@ static unsigned choose_body(mc_request *r) {
 }
 
 unsigned mc_body_begin(mc_request *r) {
-  const char *length = MHD_lookup_connection_value(r->c, MHD_HEADER_KIND, "Content-Length");
   read_type(r);
   r->limit = r->route->body == MC_BODY_NONE ? 0 : r->s->o->body_bytes;
-  if (choose_body(r)) return r->refused;
-  if (length && strtoull(length, NULL, 10) > r->limit) {
-    mc_refuse(r, 413, "a body of %s bytes; at most %zu are taken here", length, r->limit);
-  }
-  return r->refused;
+  return choose_body(r);
 }
 
 /* --- pieces ------------------------------------------------------------------------------------------------------- */
@@ -247,6 +253,7 @@ void mc_body_clear(mc_request *r) {
   free(r->raw);
   mc_upload_close(r->upload);
   mc_serve_give_memory(r->s, r->memory);
+  r->post = NULL;
   r->parts = NULL;
   r->fields = NULL;
   r->raw = NULL;

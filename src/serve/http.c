@@ -79,7 +79,7 @@ static void put_allowed(const char *url, char *out, size_t room) {
 
 /* --- one request -------------------------------------------------------------------------------------------------- */
 
-enum { DRAIN_AT_MOST = 1 << 20 };
+enum { DRAIN_AT_MOST = 16 << 20 };
 
 static mc_request *begin(mc_server *s, struct MHD_Connection *c, const char *url, const char *method) {
   mc_request *r = calloc(1, sizeof *r);
@@ -107,6 +107,7 @@ static mc_request *begin(mc_server *s, struct MHD_Connection *c, const char *url
 }
 
 static enum MHD_Result refuse_now(mc_request *r, const char *url) {
+  mc_body_clear(r); /* what it held is free before the client hears of it */
   if (r->refused == MHD_HTTP_METHOD_NOT_ALLOWED) {
     char allowed[64];
     put_allowed(url, allowed, sizeof allowed);
@@ -122,7 +123,7 @@ static enum MHD_Result refuse_now(mc_request *r, const char *url) {
   return mc_reply_error(r, r->refused, "%s", r->refusal);
 }
 
-/* A short body is read to its end before a refusal, since not all clients listen while they speak. */
+/* A body that is not too long is read to its end before a refusal, since not all clients listen while they speak. */
 static bool worth_draining(mc_request *r) {
   const char *length = MHD_lookup_connection_value(r->c, MHD_HEADER_KIND, "Content-Length");
   const char *expect = MHD_lookup_connection_value(r->c, MHD_HEADER_KIND, "Expect");
@@ -143,7 +144,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
     if (r->discard) {
       r->n_received += *n;
       /* Whoever sends on and on is not worth an answer. */
-      if (r->n_received > 16 * (size_t)DRAIN_AT_MOST) return MHD_NO;
+      bool endless = r->n_received > 2 * (size_t)DRAIN_AT_MOST;
+      if (endless || mc_serve_clock() - r->began > r->s->o->request_seconds) return MHD_NO;
     } else {
       mc_body_take(r, data, *n);
     }

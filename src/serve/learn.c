@@ -67,6 +67,7 @@ enum MHD_Result mc_post_learn(mc_request *r) {
     free(path);
   }
   MHD_set_connection_option(r->c, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)r->s->o->request_seconds + 15);
+  mc_body_clear(r); /* before the answer, so that who has it may send the next task at once */
   if (status == 202) return mc_reply_json(r, 202, job, 15);
   return status ? mc_reply_error(r, (unsigned)status, "%s", err.message) : mc_reply_failure(r, &err);
 }
