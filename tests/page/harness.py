@@ -1,4 +1,4 @@
-"""What the tests of the page share: small sets to learn, a state that `moeclip learn` makes of them, the server, and a browser."""
+"""What the tests of the page share: small sets, a state that `moeclip learn` makes of them, the server, and a browser."""
 import json
 import os
 import re
@@ -154,8 +154,7 @@ class Browser:
 
     def open(self, url):
         self.driver.get(url)
-        wait("the page knows the server", lambda: self.js(
-            "return !document.querySelector('#token-form').hidden || /task/.test(document.querySelector('#server-status').textContent)"))
+        wait("the page knows the server", lambda: self.shown("#token-form") or "task" in self.text("#server-status"))
 
     def tab(self, name):
         self.one(f"#tab-{name}").click()
@@ -168,7 +167,8 @@ class Browser:
     def drop(self, css, *paths):
         """A real drop of files or folders on an element."""
         self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", css)
-        box = self.js("const r = document.querySelector(arguments[0]).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]", css)
+        box = self.js("""const r = document.querySelector(arguments[0]).getBoundingClientRect();
+                         return [r.x + r.width / 2, r.y + r.height / 2]""", css)
         data = {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.cdp("Input.dispatchDragEvent", type=kind, x=box[0], y=box[1], data=data)

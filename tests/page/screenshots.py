@@ -3,8 +3,8 @@
 
   .deps/tests-venv/bin/python tests/page/screenshots.py MOECLIP [DATA] [OUT]
 
-DATA (.data/demo): made by scripts/demo_data.py. The state with clothes and digits is made in runs/page and kept for the next time;
-fabric is taught through the page. OUT (docs) gets page-*.png. They look best with the font Inter (Debian's fonts-inter).
+DATA (.data/demo): made by scripts/demo_data.py. The state with clothes and digits is made in runs/page and kept for the next
+time; fabric is taught through the page. OUT (docs) gets page-*.png. They look best with the font Inter (Debian's fonts-inter).
 """
 import os
 import shutil
@@ -24,9 +24,10 @@ def learned(moeclip, data):
     """The state with two domains; few steps, so that it takes minutes."""
     state = RUNS / "two.safetensors"
     if not state.exists():
-        subprocess.run([moeclip, "learn", "--model", MODEL, "--state", state, "--template", "a picture of a {}", "--iterations", "70",
-                        "--batch", "16", "--warmup", "8", "--max-test", "50", "--seed", "1", "--lr", "5e-3", "--reference", data / "reference",
-                        "--reference-iterations", "60", "--selector-iterations", "80", "--heldout", f"objects={data / 'zeroshot/objects'}",
+        subprocess.run([moeclip, "learn", "--model", MODEL, "--state", state, "--template", "a picture of a {}",
+                        "--iterations", "70", "--batch", "16", "--warmup", "8", "--max-test", "50", "--seed", "1",
+                        "--lr", "5e-3", "--reference", data / "reference", "--reference-iterations", "60", "--selector-iterations", "80",
+                        "--heldout", f"objects={data / 'zeroshot/objects'}",
                         f"clothes={data / 'fashion-mnist'}", f"digits={data / 'digits/mnist_5k.csv.gz'}"], check=True)
     return state
 
@@ -80,7 +81,8 @@ def tour(browser, server, pictures, fabric, out):
     browser.drop("#folder-drop", fabric)
     wait("the folder", lambda: browser.shown("#source"))
     browser.js("document.querySelector('details:has(#iterations)').open = true")
-    for name, value in (("iterations", "60"), ("batch", "16"), ("learning-rate", "0.005"), ("teach-templates", "a picture of a {}")):
+    for name, value in (("iterations", "60"), ("batch", "16"), ("learning-rate", "0.005"),
+                        ("teach-templates", "a picture of a {}")):
         browser.one(f"#{name}").send_keys(value)
     browser.one("#teach-button").click()
     wait("half of the training", lambda: browser.text(".job .phase") == "Training the experts" and

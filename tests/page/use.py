@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Using the page from end to end: classifying, why, the tasks, teaching with live progress, cancelling, the token, a lost server."""
+"""Using the page from end to end: classifying, why, the tasks, teaching with live progress,
+cancelling, the token, a lost server."""
 import json
 import re
 import zipfile
@@ -20,7 +21,8 @@ def card(browser, name):
     return browser.js("""
       const all = [...document.querySelectorAll('#results > li')];
       const at = all.findIndex((c) => c.querySelector('h3').textContent === arguments[0]);
-      return at >= 0 && all[at].getAttribute('aria-busy') === 'false' && all[at].querySelector('.bars, .error') ? at : null""", name)
+      const done = at >= 0 && all[at].getAttribute('aria-busy') === 'false' && all[at].querySelector('.bars, .error');
+      return done ? at : null""", name)
 
 
 def answered(browser, name):
@@ -35,7 +37,8 @@ def compare(test, place, answer, what):
     for text, label in zip(b.texts(f"{place} .bar-value"), answer["labels"]):
         test.close_to(number(text), 100 * label["probability"], 0.0501, f"{what}: probability of {label['name']}")
     test.same(b.text(f"{place} .who"), f"task {answer['task']}" if answer["task"] else "zero-shot", f"{what}: who answers")
-    widths = b.js("return [...document.querySelectorAll(arguments[0])].map((e) => parseFloat(e.style.width))", f"{place} .bar > span")
+    widths = b.js("return [...document.querySelectorAll(arguments[0])].map((e) => parseFloat(e.style.width))",
+                  f"{place} .bar > span")
     for width, label in zip(widths, answer["labels"]):
         test.close_to(width, 100 * label["probability"], 0.1, f"{what}: bar of {label['name']}")
 
@@ -57,7 +60,8 @@ def own_labels(test, server):
     test.same(b.texts("#label-list .chip > span"), ["a red thing", "a zebra", "something striped"], "chips")
     field.send_keys("a mistake", Keys.ENTER, Keys.BACKSPACE)
     b.js("""const data = new DataTransfer(); data.setData('text/plain', 'one\\ntwo; three');
-            arguments[0].dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}))""", field)
+            arguments[0].dispatchEvent(new ClipboardEvent('paste',
+              {clipboardData: data, bubbles: true, cancelable: true}))""", field)
     test.same(b.texts("#label-list .chip > span")[3:], ["one", "two", "three"], "chips of pasted lines")
     for name in ("one", "two", "three"):
         b.one(f"button[aria-label='Remove the label {name}']").click()
@@ -85,7 +89,8 @@ def explained(test, server):
         shown, threshold = (float(x) for x in re.search(r"error (\S+), threshold ([^\s:]+)", row).groups())
         test.close_to(shown, error["error"], 0.006 * error["error"], f"error of {error['task']}")
         test.close_to(threshold, error["threshold"], 0.006 * error["threshold"], f"threshold of {error['task']}")
-        test.same(row.rsplit(": ", 1)[1], "fits" if error["error"] <= error["threshold"] else "too far", f"verdict on {error['task']}")
+        verdict = "fits" if error["error"] <= error["threshold"] else "too far"
+        test.same(row.rsplit(": ", 1)[1], verdict, f"verdict on {error['task']}")
     bars = b.js("""return [...document.querySelectorAll(arguments[0])].map((e) => [e.querySelector('.error-fill').style.width,
       e.querySelector('.threshold').style.left].map(parseFloat))""", f"{place} .error-bar:not(.free)")
     for (fill, mark), error in zip(bars, why["errors"]):
@@ -110,7 +115,7 @@ def who_answers(test, server):
     b.drop("#picture-drop", picture)
     place = answered(b, "1.png")
     compare(test, place, server.classify(picture, task="none"), "zero-shot")
-    test.check("no experts" in b.text(f"{place} .why") or "uses no experts" in b.text(f"{place} .why"), "zero-shot says nothing of experts")
+    test.check("uses no experts" in b.text(f"{place} .why"), "zero-shot says nothing of experts")
     b.js("const s = document.querySelector('#task'); s.value = 'stripes'; s.dispatchEvent(new Event('input', {bubbles: true}))")
     b.one("#classify-button").click()
     wait("the answer of the named task", lambda: b.text(f"{place} .who") == "task stripes")
@@ -142,7 +147,8 @@ def tasks(test, server):
         test.same(b.text(f"{place} h3"), task["name"], "a task's name")
         test.same(b.texts(f"{place} .chip"), task["classes"], f"classes of {task['name']}")
         shown = dict(zip(b.texts(f"{place} dt"), b.texts(f"{place} dd")))
-        test.same([shown["Pictures"], shown["Iterations"]], [f"{task['images']:,}", f"{task['iterations']:,}"], f"numbers of {task['name']}")
+        test.same([shown["Pictures"], shown["Iterations"]], [f"{task['images']:,}", f"{task['iterations']:,}"],
+                  f"numbers of {task['name']}")
         test.check(task["templates"][0] in b.text(f"{place} > .hint"), f"templates of {task['name']}")
     matrix = known["matrix"]
     if not test.check(matrix, "the server gives no accuracy matrix"):
@@ -214,7 +220,8 @@ def teach(test, server):
     test.check(len([s for s in seen["steps"] if s.startswith("Step: ")]) >= 2, f"steps while learning: {seen['steps']}")
     for what in ("Loss: [0-9]", "Learning rate: [0-9]", "Pictures a second: [0-9]", "Waiting for pictures: [0-9]"):
         test.check(any(re.match(what, s) for s in seen["steps"]), f"no {what} while learning: {seen['steps']}")
-    test.check(len(seen["values"]) >= 2 and seen["points"] >= 2, f"the bar and the curve stood still: {seen['values']}, {seen['points']}")
+    test.check(len(seen["values"]) >= 2, f"the bar stood still: {seen['values']}")
+    test.check(seen["points"] >= 2, f"the curve stood still: {seen['points']}")
     wait("3 tasks in the head", lambda: "3 tasks" in b.text("#server-status"))
     test.check("learned" in b.text("#live") or "learned" in b.text(".job .phase"), "nobody says that it is learned")
     test.check("Task spots" in b.texts("#task option"), "the new task cannot be chosen")

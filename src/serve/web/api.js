@@ -19,6 +19,7 @@ export class ApiError extends Error {
 }
 
 const headers = () => (token ? {Authorization: `Bearer ${token}`} : {});
+const BROKEN_UPLOAD = 'The upload broke off: the server closed the connection or cannot be reached.';
 const UNREACHABLE = 'The server does not answer. Check that moeclip serve is still running, then try again.';
 
 /** What to tell a person: the server's own sentence, and what can be done where that is known. */
@@ -79,7 +80,7 @@ export function learn(body, progress, signal) {
     xhr.open('POST', '/v1/learn');
     for (const [name, value] of Object.entries(headers())) xhr.setRequestHeader(name, value);
     xhr.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded, event.total);
-    xhr.onerror = () => reject(new ApiError(0, 'unreachable', 'The upload broke off: the server closed the connection or cannot be reached.'));
+    xhr.onerror = () => reject(new ApiError(0, 'unreachable', BROKEN_UPLOAD));
     xhr.onabort = () => reject(new DOMException('cancelled', 'AbortError'));
     xhr.onload = () => {
       if (xhr.status < 200 || xhr.status > 299) {
@@ -132,7 +133,8 @@ export async function follow(id, seen) {
   for (let failures = 0; ; failures++) {
     try {
       // EventSource cannot send the token, so the stream is read by hand.
-      const response = await request('GET', `/v1/jobs/${encodeURIComponent(id)}/events`, {headers: {Accept: 'text/event-stream'}});
+      const path = `/v1/jobs/${encodeURIComponent(id)}/events`;
+      const response = await request('GET', path, {headers: {Accept: 'text/event-stream'}});
       for await (const {event, data} of parseEvents(response.body)) {
         const now = JSON.parse(data);
         const state = now.job || now;

@@ -12,7 +12,8 @@ export function probabilityList(labels) {
     h('span', {class: 'bar', 'aria-hidden': 'true'}, h('span', {vars: {width: `${100 * clamp(probability)}%`}})))));
 }
 
-/** Each task's error against its threshold; a bar that stays before its mark fits. rows: [{name, error, threshold|null, chosen}]. */
+/** Each task's error against its threshold; a bar that stays before its mark fits.
+ * rows: [{name, error, threshold|null, chosen}]. */
 export function errorChart(rows, label) {
   const values = rows.flatMap((r) => [r.error, r.threshold]).filter((x) => Number.isFinite(x));
   // A very bad fit would squeeze the rest together: its bar is cut off at three times the largest threshold.
@@ -23,9 +24,10 @@ export function errorChart(rows, label) {
     const limited = Number.isFinite(row.threshold);
     const fits = limited && row.error <= row.threshold;
     const cut = row.error > scale;
+    const verdict = limited ? `, threshold ${short(row.threshold)}: ${fits ? 'fits' : 'too far'}` : '';
     return h('li', {class: row.chosen ? 'chosen' : ''},
       h('span', {class: 'error-name'}, row.name, row.chosen && h('span', {class: 'mark'}, 'answers')), ' ',
-      h('span', {class: 'error-value'}, `error ${short(row.error)}${limited ? `, threshold ${short(row.threshold)}: ${fits ? 'fits' : 'too far'}` : ''}`),
+      h('span', {class: 'error-value'}, `error ${short(row.error)}${verdict}`),
       h('span', {class: `error-bar ${!limited ? 'free' : fits ? '' : 'above'} ${cut ? 'cut' : ''}`, 'aria-hidden': 'true'},
         h('span', {class: 'error-fill', vars: {width: `${100 * clamp(row.error / scale)}%`}}),
         limited && h('span', {class: 'threshold', vars: {left: `${100 * clamp(row.threshold / scale)}%`}})));
@@ -45,8 +47,8 @@ export function heatMap({values, most, show, frozen, title, heading}) {
   const n = Math.max(0, ...values.map((row) => row.length));
   const id = newId('map');
   const every = n > 30 ? 10 : n > 12 ? 5 : 1;
-  const grid = h('div', {class: 'heat', role: 'img', 'aria-label': `${title}: ${values.length} blocks by ${n} experts. The table below has the numbers.`,
-    vars: {'--n': n}},
+  const grid = h('div', {class: 'heat', role: 'img',
+    'aria-label': `${title}: ${values.length} blocks by ${n} experts. The table below has the numbers.`, vars: {'--n': n}},
   h('span', {class: 'heat-corner'}, 'block'),
   Array.from({length: n}, (_, e) => h('span', {class: 'heat-column'}, e % every === 0 ? String(e) : '')),
   values.map((row, b) => [
@@ -58,7 +60,8 @@ export function heatMap({values, most, show, frozen, title, heading}) {
   ]));
   const table = h('table', {class: 'plain'},
     h('caption', {}, `${title}, as numbers`),
-    h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, 'Block'), h('th', {scope: 'col'}, heading), frozen && h('th', {scope: 'col'}, 'Frozen'))),
+    h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, 'Block'), h('th', {scope: 'col'}, heading),
+      frozen && h('th', {scope: 'col'}, 'Frozen'))),
     h('tbody', {}, values.map((row, b) => h('tr', {}, h('th', {scope: 'row'}, String(b)), h('td', {}, firing(row, show)),
       frozen && h('td', {}, frozen[b].map((f, e) => (f ? e : -1)).filter((e) => e >= 0).join(', ') || 'none')))));
   return h('div', {class: 'heat-box', id},
@@ -114,7 +117,8 @@ function draw(chart, width) {
   const Y = (y) => top + (1 - (y - low) / (high - low || 1)) * (HEIGHT - top - bottom);
   const room = Math.max(1, Math.floor((width - left - right) / 70));
   const every = Math.ceil(xTicks.length / room);
-  return svg('svg', {class: 'curves', width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': title},
+  const box = {width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`};
+  return svg('svg', {class: 'curves', ...box, role: 'img', 'aria-label': title},
     niceTicks(low, high).map((t) => [
       svg('line', {class: 'gridline', x1: left, x2: width - right, y1: Y(t), y2: Y(t)}),
       svg('text', {class: 'tick', x: left - 8, y: Y(t) + 4, 'text-anchor': 'end'}, short(t)),
@@ -148,10 +152,14 @@ export function accuracyCurves({columns, rows}, taught) {
   const known = new Set(taught);
   const series = columns.map((name, c) => ({name, style: c % N_STYLES, held: !known.has(name),
     points: rows.flatMap((row, r) => (Number.isFinite(row.accuracy[c]) ? [[r, row.accuracy[c]]] : []))}));
+  const spoken = series.map(({name, points}) => {
+    const values = points.map(([r, y]) => `${y.toFixed(1)} after ${rows[r].after}`);
+    return `${name}: ${values.join(', ') || 'not measured'}`;
+  });
   const place = fitted('curve-place');
   place.update({series, dots: true, low: 0, high: 100, xLow: 0, xHigh: Math.max(0, rows.length - 1), yLabel: 'accuracy in %',
     xLabel: 'after learning', xTicks: rows.map((row, at) => ({at, text: row.after})),
-    title: `Accuracy over the stages. ${series.map(({name, points}) => `${name}: ${points.map(([r, y]) => `${y.toFixed(1)} after ${rows[r].after}`).join(', ') || 'not measured'}`).join('. ')}.`});
+    title: `Accuracy over the stages. ${spoken.join('. ')}.`});
   const key = h('ul', {class: 'key', 'aria-label': 'Curves'}, series.map(({name, style, held}) => h('li', {},
     svg('svg', {class: `series s${style}`, width: 34, height: 14, 'aria-hidden': 'true'},
       svg('polyline', {points: '1,7 33,7'}), markers[style](17, 7)),
@@ -168,9 +176,11 @@ export function lossChart() {
     const values = points.map((p) => p[1]);
     const low = Math.min(...values), high = Math.max(...values), pad = (high - low || Math.abs(high) || 1) * 0.08;
     const end = points[points.length - 1][0];
-    place.update({series: [{points, style: 0}], dots: points.length === 1, low: Math.max(0, low - pad), high: high + pad, xLow: 0, xHigh: end || 1,
+    const at = ([step, loss]) => `${short(loss)} at step ${count(step)}`;
+    place.update({series: [{points, style: 0}], dots: points.length === 1, low: Math.max(0, low - pad), high: high + pad,
+      xLow: 0, xHigh: end || 1,
       yLabel: 'loss', xLabel: 'step', xTicks: niceTicks(0, end).map((at) => ({at, text: count(at)})),
-      title: `Loss: ${short(points[0][1])} at step ${count(points[0][0])}, ${short(values[values.length - 1])} at step ${count(points[points.length - 1][0])}, lowest ${short(low)}.`});
+      title: `Loss: ${at(points[0])}, ${at(points[points.length - 1])}, lowest ${short(low)}.`});
   };
   return {
     node: place.node,

@@ -118,7 +118,8 @@ function add(files) {
   showError(byId('picture-error'), left > 0
     ? `${plural(left, 'file')} left out: only JPEG, PNG and WebP pictures can be read, ${MOST} at a time.` : '');
   if (!good.length) return;
-  const items = good.map((file) => ({file, url: URL.createObjectURL(file), answer: null, error: '', pending: false, version: 0}));
+  const fresh = {answer: null, error: '', pending: false, version: 0};
+  const items = good.map((file) => ({file, url: URL.createObjectURL(file), ...fresh}));
   const unanswered = state.items.filter((item) => item.pending || (!item.answer && !item.error));
   state.items = [...items, ...state.items];
   classify([...items, ...unanswered]);
@@ -150,8 +151,16 @@ function showTasks({tasks}) {
 export function dropZone(place, take) {
   let depth = 0;
   const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
-  place.addEventListener('dragenter', (event) => { if (hasFiles(event)) { depth++; place.classList.add('over'); event.preventDefault(); } });
-  place.addEventListener('dragleave', () => { depth = Math.max(0, depth - 1); if (!depth) place.classList.remove('over'); });
+  place.addEventListener('dragenter', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    depth++;
+    place.classList.add('over');
+  });
+  place.addEventListener('dragleave', () => {
+    depth = Math.max(0, depth - 1);
+    if (!depth) place.classList.remove('over');
+  });
   place.addEventListener('dragover', (event) => hasFiles(event) && event.preventDefault());
   place.addEventListener('drop', (event) => {
     event.preventDefault();

@@ -57,7 +57,8 @@ export function duration(seconds) {
   if (!isNumber(seconds)) return '–';
   const s = Math.max(0, Math.round(seconds));
   const two = (n) => String(n).padStart(2, '0');
-  return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+  const minutes = Math.floor(s / 60);
+  return s < 3600 ? `${minutes}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(minutes % 60)}:${two(s % 60)}`;
 }
 
 export function bytes(n) {

@@ -20,7 +20,9 @@ async function entriesOf(folder) {
 }
 
 async function walk(entry, path, found) {
-  if (found.length > MOST_FILES) throw new Error(`More than ${MOST_FILES} files: that is too many for an upload. Put the folder on the server instead.`);
+  if (found.length > MOST_FILES) {
+    throw new Error(`More than ${MOST_FILES} files: that is too many for an upload. Put the folder on the server instead.`);
+  }
   if (entry.isFile) {
     found.push({path: path + entry.name, file: await entryFile(entry)});
   } else if (entry.isDirectory) {
@@ -49,8 +51,8 @@ function sharedTop(paths) {
 }
 
 /**
- * What a tree of pictures holds: {name, files: [{path, file}], classes: [{name, train, test}], split, bytes, others}, paths without
- * the folder that was dropped. Throws a sentence for a person when nothing can be learned from it.
+ * What a tree of pictures holds: {name, files: [{path, file}], classes: [{name, train, test}], split, bytes, others}, the
+ * paths without the folder that was dropped. Throws a sentence for a person when nothing can be learned from it.
  */
 export function planFolder(all) {
   const hidden = (p) => p.split('/').some((part) => part.startsWith('.') || part === '__MACOSX');
@@ -80,7 +82,8 @@ export function planFolder(all) {
   });
   if (!files.length) throw new Error('The pictures lie side by side: put those of each class into a subfolder named after it.');
   if (classes.size < 2) {
-    throw new Error(`There is only one class, ${[...classes.values()][0].name}: at least two subfolders with pictures are needed.`);
+    const [{name: only}] = classes.values();
+    throw new Error(`There is only one class, ${only}: at least two subfolders with pictures are needed.`);
   }
   const sorted = [...classes.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   return {name, files, classes: sorted, split, bytes, others: all.length - files.length, loose};

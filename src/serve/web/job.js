@@ -3,9 +3,10 @@ import * as api from './api.js';
 import {announce, count, duration, h, percent, plural, short, showError} from './dom.js';
 import {lossChart} from './charts.js';
 
-const STATES = {queued: 'waiting to start', learning: 'learning', evaluating: 'testing', done: 'learned', failed: 'failed', cancelled: 'cancelled',
-  uploading: 'uploading'};
-const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector', train: 'Training the experts', evaluate: 'Testing all tasks'};
+const STATES = {queued: 'waiting to start', learning: 'learning', evaluating: 'testing', done: 'learned',
+  failed: 'failed', cancelled: 'cancelled', uploading: 'uploading'};
+const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector',
+  train: 'Training the experts', evaluate: 'Testing all tasks'};
 
 const REPORT = [
   ['final_loss', 'Final loss', short], ['iterations', 'Steps', count],
@@ -26,7 +27,8 @@ export function jobCard(name, {onCancel}) {
   const error = h('p', {class: 'error', role: 'alert', hidden: true});
   const cancel = h('button', {type: 'button', class: 'danger'}, 'Cancel');
   const node = h('article', {class: 'card job', 'data-state': 'starting', 'aria-label': `Learning ${name}`},
-    h('div', {class: 'job-head'}, h('h3', {}, name), state), phase, bar, numbers, lossBox, error, h('div', {class: 'row'}, cancel));
+    h('div', {class: 'job-head'}, h('h3', {}, name), state), phase, bar, numbers, lossBox, error,
+    h('div', {class: 'row'}, cancel));
   let curvePhase = '', spokenPhase = '', spokenQuarter = 0, over = false;
 
   function say(job, share) {
@@ -69,7 +71,8 @@ export function jobCard(name, {onCancel}) {
     if (job.state === 'done') {
       const report = job.report || {};
       phase.textContent = `${name} is learned. It answers for its pictures from now on.`;
-      numbers.replaceChildren(...REPORT.filter(([key]) => Number.isFinite(report[key])).map(([key, text, show]) => pair(text, show(report[key]))));
+      const known = REPORT.filter(([key]) => Number.isFinite(report[key]));
+      numbers.replaceChildren(...known.map(([key, text, show]) => pair(text, show(report[key]))));
     } else if (job.state === 'cancelled') {
       phase.textContent = 'Cancelled. What was learned before is as it was.';
       numbers.replaceChildren();
@@ -98,7 +101,8 @@ export function jobCard(name, {onCancel}) {
     uploading(sent, total) {
       setState('uploading');
       setBar(total ? sent / total : null);
-      phase.textContent = sent < total ? `Uploading, ${percent(sent / total, 0)}` : 'Uploaded; the server is looking through the pictures';
+      phase.textContent = sent < total
+        ? `Uploading, ${percent(sent / total, 0)}` : 'Uploaded; the server is looking through the pictures';
     },
     update(job) {
       setState(job.state);
@@ -128,8 +132,11 @@ export function jobCard(name, {onCancel}) {
     },
     /** After the end. accuracy: of the new task, in percent, where it was measured. */
     ended(job, accuracy) {
-      if (job.state === 'done' && Number.isFinite(accuracy)) numbers.prepend(pair('Accuracy of this task', `${accuracy.toFixed(1)} %`));
-      const how = {done: `${name} is learned.`, cancelled: `Learning ${name} was cancelled.`, failed: `Learning ${name} failed: ${job.error || ''}`};
+      if (job.state === 'done' && Number.isFinite(accuracy)) {
+        numbers.prepend(pair('Accuracy of this task', `${accuracy.toFixed(1)} %`));
+      }
+      const how = {done: `${name} is learned.`, cancelled: `Learning ${name} was cancelled.`,
+        failed: `Learning ${name} failed: ${job.error || ''}`};
       announce(how[job.state] || '');
     },
   };

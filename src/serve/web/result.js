@@ -16,7 +16,8 @@ function reason(answer) {
   const share = percent(nearest.error / nearest.threshold, 0);
   if (answer.task !== null) return `${answer.task} has the lowest error, ${share} of its threshold, so it answers.`;
   if (reference !== null && reference !== undefined && reference < nearest.error) {
-    return `The reference pictures, which belong to no task, fit better than ${nearest.task}, the nearest task, so the untouched CLIP answers.`;
+    return `The reference pictures, which belong to no task, fit better than ${nearest.task}, the nearest task, `
+      + 'so the untouched CLIP answers.';
   }
   return `The nearest task, ${nearest.task}, is at ${share} of its threshold: too far. So the untouched CLIP answers.`;
 }
@@ -35,13 +36,15 @@ function why(answer, open) {
     h('div', {class: 'figures'},
       rows.length > 0 && h('section', {class: 'figure'},
         h('h4', {}, 'Which task the picture fits'),
-        h('p', {class: 'hint'}, 'Reconstruction error of each task. The lowest wins, if it stays left of its threshold, the mark.'),
+        h('p', {class: 'hint'}, 
+          'Reconstruction error of each task. The lowest wins, if it stays left of its threshold, the mark.'),
         errorChart(rows, 'Reconstruction errors')),
       h('section', {class: 'figure'},
         h('h4', {}, 'Which experts answered'),
         fired
           ? [h('p', {class: 'hint'}, 'Share of each expert in each block of the image tower.'),
-            heatMap({values: gates, most, show: (g) => percent(g, 0), frozen: null, title: 'Experts that answered', heading: 'Experts and their share'})]
+            heatMap({values: gates, most, show: (g) => percent(g, 0), frozen: null, title: 'Experts that answered',
+              heading: 'Experts and their share'})]
           : h('p', {class: 'hint'}, 'None: the untouched CLIP uses no experts.'))));
 }
 
@@ -63,7 +66,8 @@ export function spoken(item) {
 export function resultCard(item, open) {
   const image = h('img', {src: item.url, alt: `Picture ${item.file.name}`, width: 112, height: 112});
   // A picture that this browser cannot show may still be one that the server can read.
-  image.addEventListener('error', () => image.replaceWith(h('span', {class: 'no-thumb', role: 'img', 'aria-label': `No preview of ${item.file.name}`}, '?')));
+  const none = {class: 'no-thumb', role: 'img', 'aria-label': `No preview of ${item.file.name}`};
+  image.addEventListener('error', () => image.replaceWith(h('span', none, '?')));
   const {answer} = item;
   let body;
   if (item.error) body = h('p', {class: 'error'}, item.error);
@@ -75,7 +79,8 @@ export function resultCard(item, open) {
       h('div', {class: 'result-body'},
         h('div', {class: 'result-head'}, h('h3', {}, item.file.name),
           answer && who(answer),
-          answer && answer.score !== null && h('span', {class: 'score', title: 'Error of the nearest task over its threshold; above 1 it is turned away'},
+          answer && answer.score !== null && h('span', {class: 'score',
+            title: 'Error of the nearest task over its threshold; above 1 it is turned away'},
             `selector ${short(answer.score)}`)),
         body)),
     answer?.explanation && why(answer, open));

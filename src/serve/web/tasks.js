@@ -7,20 +7,27 @@ import {whenShown} from './tabs.js';
 const FEW = 12;
 
 const pair = (name, value) => h('div', {}, h('dt', {}, name), h('dd', {}, value));
-const chips = (names) => h('ul', {class: 'chip-list', 'aria-label': 'Classes'}, names.map((name) => h('li', {class: 'chip still'}, name)));
+const chips = (names) => h('ul', {class: 'chip-list', 'aria-label': 'Classes'},
+  names.map((name) => h('li', {class: 'chip still'}, name)));
 
 function classesOf(task) {
   if (task.classes.length <= FEW) return chips(task.classes);
   return h('details', {class: 'more'}, h('summary', {}, `All ${count(task.classes.length)} classes`), chips(task.classes));
 }
 
+function promptsOf(templates) {
+  const more = templates.length > 3 ? ` and ${plural(templates.length - 3, 'other')}` : '';
+  return `${templates.length === 1 ? 'Prompt' : 'Prompts'}: ${templates.slice(0, 3).join(' | ')}${more}`;
+}
+
 const taskCard = (task, number) => h('li', {class: 'card task'},
-  h('div', {class: 'task-head'}, h('span', {class: 'number', 'aria-hidden': 'true'}, String(number + 1)), h('h3', {}, task.name)),
+  h('div', {class: 'task-head'}, h('span', {class: 'number', 'aria-hidden': 'true'}, String(number + 1)),
+    h('h3', {}, task.name)),
   h('dl', {class: 'numbers'},
-    pair('Classes', count(task.classes.length)), pair('Pictures', count(task.images)), pair('Iterations', count(task.iterations)),
-    pair('Selector threshold', short(task.threshold))),
+    pair('Classes', count(task.classes.length)), pair('Pictures', count(task.images)),
+    pair('Iterations', count(task.iterations)), pair('Selector threshold', short(task.threshold))),
   classesOf(task),
-  h('p', {class: 'hint'}, `${task.templates.length === 1 ? 'Prompt' : 'Prompts'}: ${task.templates.slice(0, 3).join(' | ')}${task.templates.length > 3 ? ` and ${plural(task.templates.length - 3, 'other')}` : ''}`));
+  h('p', {class: 'hint'}, promptsOf(task.templates)));
 
 const TOWERS = {image: 'Image tower', text: 'Text tower'};
 
@@ -28,12 +35,14 @@ function expertUse(task) {
   const towers = ['image', 'text'].filter((tower) => task.expert_use.some((use) => use.tower === tower));
   return h('section', {class: 'card'},
     h('h3', {}, 'Experts that ', task.name, ' used'),
-    h('p', {class: 'hint'}, 'How many of its samples gave each expert a share, in the task that was learned last. The most used are frozen for good; later tasks may use them but not change them.'),
+    h('p', {class: 'hint'}, 'How many samples of the task learned last gave each expert a share. '
+      + 'The most used are frozen for good: later tasks may use them but not change them.'),
     h('div', {class: 'figures'}, towers.map((tower) => {
       const blocks = task.expert_use.filter((use) => use.tower === tower).sort((a, b) => a.block - b.block);
       return h('section', {class: 'figure'}, h('h4', {}, TOWERS[tower]),
         heatMap({values: blocks.map((b) => b.counts), most: Math.max(0, ...blocks.flatMap((b) => b.counts)), show: count,
-          frozen: blocks.map((b) => b.frozen), title: `${TOWERS[tower]}: samples of each expert`, heading: 'Experts and their samples'}));
+          frozen: blocks.map((b) => b.frozen), title: `${TOWERS[tower]}: samples of each expert`,
+          heading: 'Experts and their samples'}));
     })));
 }
 

@@ -23,7 +23,8 @@ function classTable(plan) {
     h('details', {class: 'more'}, h('summary', {}, 'Classes and pictures'),
       h('div', {class: 'scroll tall', role: 'region', tabindex: '0', 'aria-label': 'Classes and pictures'},
         h('table', {class: 'plain'},
-          h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, 'Class'), h('th', {scope: 'col'}, plan.split ? 'Training' : 'Pictures'),
+          h('thead', {}, h('tr', {}, h('th', {scope: 'col'}, 'Class'),
+            h('th', {scope: 'col'}, plan.split ? 'Training' : 'Pictures'),
             plan.split && h('th', {scope: 'col'}, 'Test'))),
           h('tbody', {}, plan.classes.map((c) => h('tr', {}, h('th', {scope: 'row'}, c.name), h('td', {}, count(c.train)),
             plan.split && h('td', {}, count(c.test)))))))),
@@ -37,7 +38,8 @@ function showSource() {
   place.hidden = !source;
   if (!source) return place.replaceChildren();
   const {plan, archive} = source;
-  const remove = h('button', {type: 'button', class: 'quiet', on: {click: () => { setSource(null); byId('folder').focus(); }}}, 'Remove');
+  const click = () => { setSource(null); byId('folder').focus(); };
+  const remove = h('button', {type: 'button', class: 'quiet', on: {click}}, 'Remove');
   place.replaceChildren(
     h('div', {class: 'source-head'},
       h('p', {}, h('b', {}, plan ? plan.name || 'Chosen folders' : archive.name), h('br'),
@@ -92,8 +94,10 @@ function readOptions() {
     const field = byId(id);
     if (field.value.trim() === '' && !field.validity.badInput) continue;
     const value = Number(field.value);
-    if (field.validity.badInput || !(value >= low && value <= high) || (whole && !Number.isInteger(value)) || (!whole && value === 0)) {
-      throw Object.assign(new Error(`${text}: ${whole ? 'a whole number' : 'a number'} ${whole ? `from ${count(low)}` : 'above 0,'} to ${count(high)}.`), {field});
+    const inRange = value >= low && value <= high && (whole ? Number.isInteger(value) : value !== 0);
+    if (field.validity.badInput || !inRange) {
+      const wanted = whole ? `a whole number from ${count(low)} to` : 'a number above 0, up to';
+      throw Object.assign(new Error(`${text}: ${wanted} ${count(high)}.`), {field});
     }
     out[key] = value;
   }
@@ -109,7 +113,9 @@ function bodyOf(name, options, path) {
   if (!source) return {name, path, ...options};
   const form = new FormData();
   form.append('name', name);
-  for (const [key, value] of Object.entries(options)) form.append(key, key === 'templates' ? JSON.stringify(value) : String(value));
+  for (const [key, value] of Object.entries(options)) {
+    form.append(key, key === 'templates' ? JSON.stringify(value) : String(value));
+  }
   if (source.archive) form.append('archive', source.archive, source.archive.name);
   else for (const {path: inside, file} of source.plan.files) form.append('file', file, inside);
   return form;
@@ -121,7 +127,8 @@ function readForm() {
   const taken = store.tasks.some((t) => t.name === name);
   document.querySelectorAll('#teach-form [aria-invalid]').forEach((field) => field.removeAttribute('aria-invalid'));
   showError(byId('teach-error'), '');
-  showError(byId('name-error'), !name ? 'Give the task a name.' : taken ? `There is a task named ${name} already: choose another name.` : '', nameField);
+  const used = taken ? `There is a task named ${name} already: choose another name.` : '';
+  showError(byId('name-error'), name ? used : 'Give the task a name.', nameField);
   const lacking = !source && !path;
   if (lacking) showError(byId('source-error'), 'Choose a folder or a .zip to learn from first.');
   else showError(byId('source-error'), '');
