@@ -26,7 +26,8 @@ def learned(moeclip, data):
     if not state.exists():
         subprocess.run([moeclip, "learn", "--model", MODEL, "--state", state, "--template", "a picture of a {}",
                         "--iterations", "70", "--batch", "16", "--warmup", "8", "--max-test", "50", "--seed", "1",
-                        "--lr", "5e-3", "--reference", data / "reference", "--reference-iterations", "60", "--selector-iterations", "80",
+                        "--lr", "5e-3", "--reference", data / "reference",
+                        "--reference-iterations", "60", "--selector-iterations", "80",
                         "--heldout", f"objects={data / 'zeroshot/objects'}",
                         f"clothes={data / 'fashion-mnist'}", f"digits={data / 'digits/mnist_5k.csv.gz'}"], check=True)
     return state
