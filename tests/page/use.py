@@ -222,7 +222,7 @@ def teach(test, server):
         test.check(any(re.match(what, s) for s in seen["steps"]), f"no {what} while learning: {seen['steps']}")
     test.check(len(seen["values"]) >= 2, f"the bar stood still: {seen['values']}")
     test.check(seen["points"] >= 2, f"the curve stood still: {seen['points']}")
-    wait("3 tasks in the head", lambda: "3 tasks" in b.text("#server-status"))
+    wait("3 tasks in the head", lambda: b.text("#server-status").endswith("3 tasks · ready"))
     test.check("learned" in b.text("#live") or "learned" in b.text(".job .phase"), "nobody says that it is learned")
     test.check("Task spots" in b.texts("#task option"), "the new task cannot be chosen")
     b.tab("tasks")

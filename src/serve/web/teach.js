@@ -158,6 +158,15 @@ function newestAccuracy(name) {
   return column < 0 ? null : store.matrix.rows[store.matrix.rows.length - 1]?.accuracy[column];
 }
 
+/** The server still tidies up for a moment after a job's end: until it says that it is ready. */
+async function settle() {
+  for (let i = 0; i < 30; i++) {
+    const health = await refreshHealth().catch(() => null);
+    if (!health?.learning || [...cards.values()].some((card) => !card.over)) return;
+    await new Promise((resolve) => { setTimeout(resolve, 1000); });
+  }
+}
+
 /** Shows a job to its end, then what is new everywhere. */
 async function watch(id, card) {
   cards.set(id, card);
@@ -165,7 +174,8 @@ async function watch(id, card) {
   try {
     const last = await api.follow(id, (job) => card.update(job));
     // The page knows the new task before it says that it is learned.
-    await Promise.all([refreshTasks(), refreshHealth()]);
+    await refreshTasks();
+    settle();
     card.ended(last, newestAccuracy(last.name));
     if (last.state === 'done') {
       card.node.append(h('div', {class: 'row'},
