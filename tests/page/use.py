@@ -201,7 +201,7 @@ def teach(test, server):
     n = len(list((test.sets / "spots").rglob("*.png")))
     test.check(f"2 classes, {n} pictures" in b.text("#source"), f"what was dropped: {b.text('#source')}")
     test.same(b.one("#task-name").get_attribute("value"), "spots", "the name that is suggested")
-    options(b, 8 if QUICK else 60)
+    options(b, 8 if QUICK else 30)
     b.js("""window.seen = {states: new Set(), phases: new Set(), steps: new Set(), values: new Set(), points: 0};
       new MutationObserver(() => {
         const card = document.querySelector('.job');
