@@ -23,6 +23,9 @@ typedef struct moeclip_image {
  * 178,956,970 pixels is refused before anything of its size is allocated. `name` is used in messages. */
 MOECLIP_API moeclip_code moeclip_image_decode(const void *data, size_t n_bytes, const char *name, moeclip_image *out,
                                               moeclip_error *err);
+/* The same with a lower bound on the number of pixels. */
+MOECLIP_API moeclip_code moeclip_image_decode_at_most(const void *data, size_t n_bytes, const char *name, uint64_t max_pixels,
+                                                      moeclip_image *out, moeclip_error *err);
 MOECLIP_API moeclip_code moeclip_image_load(const char *path, moeclip_image *out, moeclip_error *err);
 MOECLIP_API void moeclip_image_clear(moeclip_image *image);
 

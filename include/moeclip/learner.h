@@ -181,6 +181,10 @@ MOECLIP_API moeclip_code moeclip_learner_classify(moeclip_learner *learner, cons
                                                   moeclip_error *err);
 MOECLIP_API void moeclip_answers_clear(moeclip_answer *answers, int n);
 
+/* Keeps the features of the label lists that were asked for last, of at most max_bytes in all, so that a list that comes again
+ * need not be encoded again; answers stay the same, bit for bit. 0, the default: keeps none. */
+MOECLIP_API void moeclip_learner_keep_labels(moeclip_learner *learner, size_t max_bytes);
+
 /* Why an answer came about. */
 typedef struct moeclip_explanation {
   int n_tasks;             /* learned tasks; 0 when the learner has no selector or the task was named by the caller */

@@ -1,6 +1,5 @@
 #include "cli/cli.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +10,7 @@
 
 const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,       &mc_command_classify,
                                          &mc_command_pretrain, &mc_command_info,       &mc_command_convert,
-                                         &mc_command_data,     &mc_command_bench_mtil, &mc_command_bench_cil};
+                                         &mc_command_data,     &mc_command_serve,      &mc_command_bench_mtil, &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char examples[] =
@@ -157,22 +156,7 @@ int mc_cli_main(int argc, char **argv) {
   return finish_output(code);
 }
 
-char *mc_with_ending(const char *path, const char *ending) {
-  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-  size_t n = dot && dot > name ? (size_t)(dot - path) : strlen(path);
-  return mc_format("%.*s%s", (int)n, path, ending);
-}
-
 int mc_report(const moeclip_error *err) {
   fprintf(stderr, "moeclip: %s\n", err->message);
   return MC_EXIT_FAILURE;
-}
-
-void mc_warn(const char *format, ...) {
-  va_list args;
-  fprintf(stderr, "moeclip: ");
-  va_start(args, format);
-  vfprintf(stderr, format, args);
-  va_end(args);
-  fputc('\n', stderr);
 }

@@ -10,22 +10,18 @@
 #include "cli/args.h"
 #include "moeclip/dataset.h"
 #include "moeclip/learner.h"
+#include "report/report.h"
 
 /* The commands, in the order of the help. */
 extern const mc_command *const mc_commands[];
 extern const size_t mc_n_commands;
 extern const mc_command mc_command_learn, mc_command_eval, mc_command_classify, mc_command_pretrain, mc_command_info,
-    mc_command_convert, mc_command_data, mc_command_bench_mtil, mc_command_bench_cil;
+    mc_command_convert, mc_command_data, mc_command_serve, mc_command_bench_mtil, mc_command_bench_cil;
 
 int mc_cli_main(int argc, char **argv);
 
-/* The file names end in "S without its extension" + ending. Freed by the caller; NULL when memory is short. */
-char *mc_with_ending(const char *path, const char *ending);
-
 /* "moeclip: MESSAGE" on stderr; returns the exit code that belongs to the error. */
 int mc_report(const moeclip_error *err);
-/* A sentence on stderr that stops nothing. */
-void mc_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* --- progress.c --------------------------------------------------------------------------------------------------- */
 
@@ -95,9 +91,6 @@ moeclip_code mc_dataset_open_named(const char *argument, const mc_data_choice *c
 moeclip_code mc_benchmark_open_chosen(const char *root, const char *set, const mc_data_choice *choice,
                                       moeclip_dataset **out, moeclip_error *err);
 
-/* Makes a folder unless it is there. */
-moeclip_code mc_make_folder(const char *path, moeclip_error *err);
-
 /* "auto", "none", a task's name or its number. */
 moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, int *out, moeclip_error *err);
 
@@ -112,13 +105,5 @@ moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, m
 moeclip_code mc_untouched_learner(moeclip_model *model, moeclip_learner **out, moeclip_error *err);
 moeclip_code mc_open_learner(const mc_model_choice *choice, moeclip_model **model, moeclip_learner **learner,
                              moeclip_error *err);
-
-/* --- json.c ------------------------------------------------------------------------------------------------------- */
-
-/* A number, or null for what is not finite (which JSON cannot say). */
-json_t *mc_json_real(double v);
-json_t *mc_json_strings(const char *const *s, size_t n);
-/* One line (or, indented, several) on stdout; gives the object back. False when writing failed. */
-bool mc_json_print(json_t *object, bool indented);
 
 #endif

@@ -2,7 +2,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "cli/evaluate.h"
+#include "cli/cli.h"
+#include "report/evaluate.h"
 
 typedef struct eval_options {
   mc_model_choice files;

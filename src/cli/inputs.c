@@ -1,9 +1,7 @@
 /* Files of lines, NAME=PATH, prompts, data sets, tasks by name. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -186,11 +184,6 @@ moeclip_code mc_benchmark_open_chosen(const char *root, const char *set, const m
   o.max_per_class[MOECLIP_TRAIN] = choice->max_train;
   o.max_per_class[MOECLIP_TEST] = choice->max_test;
   return moeclip_benchmark_open(root, set, &o, out, err);
-}
-
-moeclip_code mc_make_folder(const char *path, moeclip_error *err) {
-  if (mkdir(path, 0777) == 0 || errno == EEXIST) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", path, strerror(errno));
 }
 
 /* --- learners ----------------------------------------------------------------------------------------------------- */

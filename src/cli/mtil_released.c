@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "cli/evaluate.h"
+#include "report/evaluate.h"
 #include "cli/mtil.h"
 #include "moeclip/benchmark_data.h"
 #include "moeclip/published.h"

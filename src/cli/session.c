@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "cli/evaluate.h"
+#include "report/evaluate.h"
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
@@ -61,16 +61,7 @@ static int task_of(const moeclip_learner *learner, const char *name) {
 /* --- results ------------------------------------------------------------------------------------------------------ */
 
 static json_t *describe_run(const mc_session *s) {
-  moeclip_learner_options o;
-  char seed[32];
-  moeclip_learner_get_options(s->learner, &o);
-  snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
-                          moeclip_model_fingerprint(s->model), "seed", seed, "mode",
-                          o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
-                          "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters",
-                          o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
-                          "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  json_t *run = mc_describe_run(s->model, s->learner);
   if (run && s->describe) json_object_set(run, "settings", s->describe);
   return run;
 }
@@ -85,20 +76,8 @@ static json_t *describe_training(const mc_session *s, const mc_domain *d) {
                    mc_json_real(o->threshold));
 }
 
-/* "same" is what the accuracies of a column depend on, beside the run and the state. */
 static json_t *describe_column(const mc_session *s, const mc_domain *d, json_t *task) {
-  json_t *prompts = d->n_templates ? mc_json_strings(d->templates, d->n_templates) : json_null();
-  json_t *classes = json_array();
-  for (size_t c = 0; c < moeclip_dataset_classes(d->dataset); c++) {
-    json_array_append_new(classes, json_string(moeclip_dataset_class_name(d->dataset, c)));
-  }
-  json_t *same =
-      json_pack("{s:I, s:o, s:o}", "test_pictures", (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TEST),
-                "classes", classes, "templates", prompts);
-  json_t *column =
-      json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", d->name, "task", task, "path",
-                moeclip_dataset_path(d->dataset), "format", moeclip_dataset_format(d->dataset), "train_pictures",
-                (json_int_t)moeclip_dataset_count(d->dataset, MOECLIP_TRAIN), "same", same);
+  json_t *column = mc_describe_column(d->dataset, d->templates, d->n_templates, task);
   if (column && d->learned) json_object_set_new(column, "training", describe_training(s, d));
   return column;
 }
@@ -115,18 +94,6 @@ static json_t *describe_columns(const mc_session *s) {
   return columns;
 }
 
-/* The checksum in the state file, into memory that the caller frees; NULL when there is none. */
-static moeclip_code state_checksum(const char *path, char **out, moeclip_error *err) {
-  moeclip_tensors *t;
-  *out = NULL;
-  if (!exists(path)) return MOECLIP_OK;
-  MC_TRY(moeclip_tensors_open(path, &t, err));
-  const char *s = moeclip_tensors_metadata(t, "moeclip.checksum");
-  if (s) *out = mc_strdup(s);
-  moeclip_tensors_destroy(t);
-  return MOECLIP_OK;
-}
-
 static moeclip_code open_results(mc_session *s, moeclip_error *err) {
   int n = moeclip_learner_tasks(s->learner);
   const char **tasks = mc_alloc((size_t)n + 1, sizeof *tasks);
@@ -137,7 +104,7 @@ static moeclip_code open_results(mc_session *s, moeclip_error *err) {
     code = moeclip_learner_task(s->learner, t, &info, err);
     tasks[t] = info.name;
   }
-  if (code == MOECLIP_OK) code = state_checksum(s->o->files.state, &checksum, err);
+  if (code == MOECLIP_OK) code = mc_state_file_checksum(s->o->files.state, &checksum, err);
   if (code == MOECLIP_OK) {
     code = mc_results_open(s->folder, describe_run(s), describe_columns(s), tasks, n, n > 0 ? checksum : NULL,
                            &s->results, err);
@@ -259,41 +226,6 @@ static void print_report(const mc_session *s, const mc_domain *d, const moeclip_
   fflush(stdout);
 }
 
-/* [blocks] of {"counts": [...], "frozen": [...]}. */
-static json_t *experts_json(const moeclip_learner *learner, int text) {
-  enum { MOST = 4096 };
-  json_t *blocks = json_array();
-  uint64_t *counts = mc_alloc(MOST, sizeof *counts);
-  uint8_t *frozen = mc_alloc(MOST, 1);
-  for (int b = 0; counts && frozen && b < moeclip_learner_blocks(learner, text); b++) {
-    size_t n = 0;
-    json_t *of_counts = json_array(), *of_frozen = json_array();
-    if (moeclip_learner_expert_use(learner, text, b, counts, frozen, MOST, &n, NULL) != MOECLIP_OK) n = 0;
-    for (size_t e = 0; e < n && e < MOST; e++) {
-      json_array_append_new(of_counts, json_integer((json_int_t)counts[e]));
-      json_array_append_new(of_frozen, json_boolean(frozen[e]));
-    }
-    json_array_append_new(blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
-  }
-  free(counts);
-  free(frozen);
-  return blocks;
-}
-
-static json_t *report_json(const moeclip_learner *learner, const moeclip_learn_report *r) {
-  json_t *object =
-      json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",
-                (json_int_t)r->iterations, "images", (json_int_t)r->images, "broken", (json_int_t)r->broken,
-                "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
-                mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
-                mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
-  if (object && moeclip_learner_blocks(learner, 0) > 0) {
-    json_object_set_new(object, "experts",
-                        json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));
-  }
-  return object;
-}
-
 /* Saved first, then the checkpoint goes: whatever happens in between, nothing is lost. */
 static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report,
                               moeclip_error *err) {
@@ -304,8 +236,8 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
   }
   print_report(s, d, report);
   if (!s->o->measure) return MOECLIP_OK;
-  MC_TRY(state_checksum(s->o->files.state, &checksum, err));
-  moeclip_code code = mc_results_put_learned(&s->results, d->name, report_json(s->learner, report), err);
+  MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
+  moeclip_code code = mc_results_put_learned(&s->results, d->name, mc_report_json(s->learner, report), err);
   if (code == MOECLIP_OK) {
     code = mc_results_add_row(&s->results, moeclip_learner_tasks(s->learner), d->name, checksum, err);
   }

@@ -6,7 +6,7 @@
 #define MC_CLI_SESSION_H
 
 #include "cli/learn_options.h"
-#include "cli/results.h"
+#include "report/results.h"
 
 typedef struct mc_domain {
   moeclip_dataset *dataset;

@@ -84,6 +84,13 @@ moeclip_code moeclip_image_decode(const void *data, size_t n_bytes, const char *
   return mc_image_decode(&file, out, err);
 }
 
+moeclip_code moeclip_image_decode_at_most(const void *data, size_t n_bytes, const char *name, uint64_t max_pixels,
+                                          moeclip_image *out, moeclip_error *err) {
+  uint64_t most = max_pixels < MC_IMAGE_MAX_PIXELS ? max_pixels : MC_IMAGE_MAX_PIXELS;
+  mc_image_file file = {.data = data, .n_bytes = n_bytes, .name = name, .max_pixels = most};
+  return mc_image_decode(&file, out, err);
+}
+
 moeclip_code moeclip_image_load(const char *path, moeclip_image *out, moeclip_error *err) {
   uint8_t *data;
   size_t n_bytes;

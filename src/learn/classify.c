@@ -49,13 +49,12 @@ static moeclip_code fill_candidates(classifying *r, int route, candidates *c, mo
   const moeclip_classify_options *o = r->options;
   if (o->labels) {
     size_t embed = (size_t)l->model->clip->sizes.embed;
+    const float *features;
     MC_TRY(candidates_size(c, o->n_labels, err));
-    c->owned = mc_alloc(o->n_labels * embed, sizeof *c->owned);
-    if (!c->owned) return mc_fail_memory(err, o->n_labels * embed * sizeof *c->owned, "labels");
-    MC_TRY(mc_class_features(l, route, o->templates, o->n_templates, o->labels, o->n_labels, NULL, c->owned, err));
+    MC_TRY(mc_label_features(l, route, o->templates, o->n_templates, o->labels, o->n_labels, &features, &c->owned, err));
     for (; c->n < o->n_labels; c->n++) {
       c->name[c->n] = o->labels[c->n];
-      c->feature[c->n] = c->owned + c->n * embed;
+      c->feature[c->n] = features + c->n * embed;
     }
     return MOECLIP_OK;
   }
@@ -138,6 +137,7 @@ static moeclip_code classify(moeclip_learner *l, const moeclip_image *images, in
   mc_pictures_clear(&p);
   for (int t = 0; r.of_route && t <= l->n_tasks; t++) candidates_clear(&r.of_route[t]);
   free(r.of_route);
+  mc_label_cache_trim(&l->labels);
   return code;
 }
 

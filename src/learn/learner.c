@@ -89,6 +89,7 @@ void mc_learner_drop_features(moeclip_learner *l) {
     free(l->task_features[i]);
     l->task_features[i] = NULL;
   }
+  mc_label_cache_clear(&l->labels);
 }
 
 void mc_learner_empty(moeclip_learner *l) {
@@ -98,6 +99,7 @@ void mc_learner_empty(moeclip_learner *l) {
   l->tasks = NULL;
   l->n_tasks = 0;
   l->task_features = NULL;
+  l->labels = (mc_label_cache){.max_bytes = l->labels.max_bytes};
 }
 
 void mc_learner_clear_knowledge(moeclip_learner *l) {

@@ -1,6 +1,6 @@
 /*
  * learn/: the learner: tasks, their state file, learning, classifying, evaluating. The highest folder of the library:
- * includes all others; only cli/ (through the public headers) is above it.
+ * includes all others; only report/, serve/ and cli/ (through the public headers) are above it.
  */
 #ifndef MC_LEARN_LEARNER_H
 #define MC_LEARN_LEARNER_H
@@ -16,6 +16,13 @@ typedef struct mc_task {
   int64_t iterations, images; /* steps it was trained for, pictures in its train split */
 } mc_task;
 
+/* Lists of labels with their features, the one used last first. */
+typedef struct mc_kept_labels mc_kept_labels;
+typedef struct mc_label_cache {
+  mc_kept_labels *first;
+  size_t n_bytes, max_bytes;
+} mc_label_cache;
+
 struct moeclip_learner {
   moeclip_model *model;
   moeclip_learner_options options; /* alexnet points to own memory */
@@ -28,6 +35,7 @@ struct moeclip_learner {
   int n_tasks;
   float **task_features;           /* [2 * n_tasks]: [n_classes, embed] of task t's own classes and templates: 2t through the
                                       task's routers, 2t + 1 by the untouched CLIP; made when first needed, or NULL */
+  mc_label_cache labels;           /* features of lists of labels that callers gave */
 };
 
 /* What an expert's output is multiplied with (method.md section 2). */
@@ -90,6 +98,14 @@ moeclip_code mc_class_features(moeclip_learner *l, int task, const char *const *
 /* The same of a learned task's own classes, kept for the next time. untouched: by CLIP without adapters. *out [n_classes,
  * embed] belongs to the learner until it learns again. */
 moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, const float **out, moeclip_error *err);
+
+/* Class features of labels that a caller gave, from the cache where they are kept. *out [n_labels, embed] belongs to the cache
+ * until that is trimmed; or, where nothing is kept, to the caller: *owned, to be freed. */
+moeclip_code mc_label_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
+                               const char *const *labels, size_t n_labels, const float **out, float **owned, moeclip_error *err);
+void mc_label_cache_clear(mc_label_cache *cache);
+/* Down to its bound: the least recently used go. */
+void mc_label_cache_trim(mc_label_cache *cache);
 
 /* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. gates [blocks, n,
  * mc_learner_most_experts], zeroed (NULL: not wanted): what the routers chose. */

@@ -1,5 +1,5 @@
 /* Transfer, Average and Last against numbers worked out by hand; text and SVG. */
-#include "cli/matrix.h"
+#include "report/matrix.h"
 
 #include "check.h"
 

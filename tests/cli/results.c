@@ -1,5 +1,5 @@
 /* matrix.json: rows are kept over runs, and forgotten when they belong to another state. */
-#include "cli/results.h"
+#include "report/results.h"
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "cli/results.h"
+#include "report/results.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "cli/evaluate.h"
+#include "report/evaluate.h"
 
 #include <math.h>
 

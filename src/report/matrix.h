@@ -2,8 +2,8 @@
  * The accuracy matrix of a sequence of tasks (method.md section 5): rows are states of knowledge (row 0 before any
  * task, row k after k tasks), columns are data sets. Arithmetic and pictures only; nothing here reads files.
  */
-#ifndef MC_CLI_MATRIX_H
-#define MC_CLI_MATRIX_H
+#ifndef MC_REPORT_MATRIX_H
+#define MC_REPORT_MATRIX_H
 
 #include <stdio.h>
 

@@ -5,11 +5,11 @@
  *    "rows": [{"after": NAME or null, "state": checksum or null, "cells": {NAME: {"accuracy", "n", "right", ...}}}],
  *    "transfer", "average", "last", "zero_shot": {"mean": ..., "columns": {NAME: ...}}}
  */
-#ifndef MC_CLI_RESULTS_H
-#define MC_CLI_RESULTS_H
+#ifndef MC_REPORT_RESULTS_H
+#define MC_REPORT_RESULTS_H
 
-#include "cli/cli.h"
-#include "cli/matrix.h"
+#include "report/report.h"
+#include "report/matrix.h"
 
 typedef struct mc_results {
   char *folder;

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/matrix.h"
+#include "report/matrix.h"
 
 enum {
   CELL_WIDTH = 64, CELL_HEIGHT = 34, GAP = 2, MARGIN = 20, TITLE = 44, MOST_LABEL = 26 /* characters */, CHARACTER = 7

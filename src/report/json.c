@@ -1,7 +1,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "cli/cli.h"
+#include "report/report.h"
 
 json_t *mc_json_real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 

@@ -1,4 +1,4 @@
-#include "cli/matrix.h"
+#include "report/matrix.h"
 
 #include <math.h>
 #include <stdlib.h>
