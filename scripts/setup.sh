@@ -8,7 +8,7 @@ usage() {
 Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
-                (clang, its run-time libraries, python3-venv, Chromium and its driver, Open MPI, curl; the packages of
+                (clang, its run-time libraries, python3-venv, Chromium and its driver, Open MPI, curl, wrk; the packages of
                 tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU build into .deps/venv
                 (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
                 tests are skipped
@@ -101,7 +101,7 @@ if [ "$with_tests" = yes ]; then
   missing=()
   command -v clang >/dev/null || missing+=(clang)
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
-  for pair in chromium=chromium chromedriver=chromium-driver mpirun=openmpi-bin mpicc=libopenmpi-dev curl=curl; do
+  for pair in chromium=chromium chromedriver=chromium-driver mpirun=openmpi-bin mpicc=libopenmpi-dev curl=curl wrk=wrk; do
     command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
