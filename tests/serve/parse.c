@@ -70,6 +70,9 @@ static void test_learn(void) {
   mc_learn_ask_clear(&b);
   CHECK(mc_learn_ask_parse(o, 24, &a, &err) == MOECLIP_ERROR_ARGUMENT);
   mc_learn_ask_clear(&a);
+  CHECK(mc_learn_ask_field(o, "selector_iterations", "301", &err) == MOECLIP_OK);
+  CHECK(mc_learn_ask_parse(o, 100, &a, &err) == MOECLIP_ERROR_ARGUMENT);
+  mc_learn_ask_clear(&a);
   json_decref(o);
   static const char *const names[] = {"", ".", "..", ".x", "a/b", "a\\b", "a\nb", "auto", "none", " a", "a ", "\xc3"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) CHECK(mc_check_task_name(names[i], &err) == MOECLIP_ERROR_ARGUMENT);
