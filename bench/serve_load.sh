@@ -114,4 +114,7 @@ done
 kill -TERM $server
 wait $server
 server=
+one=$(time_of "$out/one")
+many=$(time_of "$out/many")
+echo "moeclip classify once more: $(awk -v a="$one" -v b="$many" -v n="$n" 'BEGIN { printf "%.1f", (n - 1) / (b - a) }') pictures/s (far from the first: the machine was not idle)"
 echo "load after: $(cut -d' ' -f1 /proc/loadavg)"

@@ -1,4 +1,5 @@
-/* What requests to the server say: fields, JSON bodies, names, paths, and archives. Its first byte chooses. Seeds: seeds/http_fields. */
+/* What requests to the server say: fields, JSON bodies, names, paths, and archives. The first byte chooses.
+ * Seeds: seeds/http_fields. */
 #define _GNU_SOURCE /* memfd_create */
 #include <fcntl.h>
 #include <math.h>
