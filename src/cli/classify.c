@@ -208,6 +208,7 @@ static void print_broken(job *j, const char *path, const moeclip_error *err) {
 
 enum { PIECE = 32 };
 #define PIECE_BYTES ((size_t)512 << 20) /* decoded pictures kept at once */
+#define KEPT_LABELS ((size_t)256 << 20) /* features of labels */
 
 /* Pictures first..first + *n - 1: fewer when they are large. */
 static moeclip_code classify_piece(job *j, char *const *paths, int *n, moeclip_error *err) {
@@ -279,6 +280,7 @@ static int run(const mc_args *args) {
   if (code == MOECLIP_OK) code = mc_open_learner(&o->files, &model, &j.learner, &err);
   if (code == MOECLIP_OK) code = mc_task_by_name(j.learner, o->task, &j.how.task, &err);
   if (code == MOECLIP_OK) {
+    moeclip_learner_keep_labels(j.learner, KEPT_LABELS); /* the pieces ask for the same ones */
     j.how.labels = labels.n ? labels.items : NULL;
     j.how.n_labels = labels.n;
     j.how.templates = prompts.n ? prompts.items : NULL;

@@ -76,7 +76,8 @@ void mc_label_cache_trim(mc_label_cache *cache) {
 }
 
 moeclip_code mc_label_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
-                               const char *const *labels, size_t n_labels, const float **out, float **owned, moeclip_error *err) {
+                               const char *const *labels, size_t n_labels, const float **out, float **owned,
+                               moeclip_error *err) {
   size_t n = n_labels * (size_t)l->model->clip->sizes.embed, n_key = 0;
   *owned = NULL;
   mc_label_cache *cache = &l->labels;

@@ -102,7 +102,8 @@ moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, cons
 /* Class features of labels that a caller gave, from the cache where they are kept. *out [n_labels, embed] belongs to the cache
  * until that is trimmed; or, where nothing is kept, to the caller: *owned, to be freed. */
 moeclip_code mc_label_features(moeclip_learner *l, int task, const char *const *templates, size_t n_templates,
-                               const char *const *labels, size_t n_labels, const float **out, float **owned, moeclip_error *err);
+                               const char *const *labels, size_t n_labels, const float **out, float **owned,
+                               moeclip_error *err);
 void mc_label_cache_clear(mc_label_cache *cache);
 /* Down to its bound: the least recently used go. */
 void mc_label_cache_trim(mc_label_cache *cache);

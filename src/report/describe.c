@@ -12,11 +12,10 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
   return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
-                          moeclip_model_fingerprint(model), "seed", seed, "mode",
-                          o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune", "experts", o.n_experts, "top_k", o.top_k,
-                          "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task, "text_adapters",
-                          o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
-                          "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+                   moeclip_model_fingerprint(model), "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune",
+                   "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
+                   "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
+                   "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
 }
 
 /* "same" is what the accuracies of a column depend on, beside the run and the state. */
@@ -30,8 +29,8 @@ json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *te
       json_pack("{s:I, s:o, s:o}", "test_pictures", (json_int_t)moeclip_dataset_count(dataset, MOECLIP_TEST),
                 "classes", classes, "templates", prompts);
   return json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", moeclip_dataset_name(dataset), "task", task, "path",
-                moeclip_dataset_path(dataset), "format", moeclip_dataset_format(dataset), "train_pictures",
-                (json_int_t)moeclip_dataset_count(dataset, MOECLIP_TRAIN), "same", same);
+                   moeclip_dataset_path(dataset), "format", moeclip_dataset_format(dataset), "train_pictures",
+                   (json_int_t)moeclip_dataset_count(dataset, MOECLIP_TRAIN), "same", same);
 }
 
 moeclip_code mc_state_file_checksum(const char *path, char **out, moeclip_error *err) {

@@ -41,7 +41,9 @@ static moeclip_code check_entry(extraction *x, zip_uint64_t i, const zip_stat_t 
 static moeclip_code count(extraction *x, uint64_t n, uint64_t of_entry, uint64_t packed, moeclip_error *err) {
   const mc_archive_limits *l = x->limits;
   x->n_bytes += n;
-  if (x->n_bytes > l->max_bytes) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the archive is refused: it unpacks to more than %zu bytes", l->max_bytes);
+  if (x->n_bytes > l->max_bytes) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the archive is refused: it unpacks to more than %zu bytes", l->max_bytes);
+  }
   bool entry = of_entry > FREE_BYTES && (double)of_entry > l->max_ratio * (double)packed;
   bool all = x->n_bytes > 8 * (uint64_t)FREE_BYTES && (double)x->n_bytes > l->max_ratio * (double)x->n_packed;
   if (entry || all) return refuse(err, "it is packed more tightly than pictures can be");
@@ -97,8 +99,8 @@ moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_l
   } else if (!x.piece) {
     code = mc_fail_memory(err, PIECE, "unpacking");
   } else if (n > limits->max_files) {
-    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the archive is refused: it holds %lld entries, at most %d are taken", (long long)n,
-                   limits->max_files);
+    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the archive is refused: it holds %lld entries, at most %d are taken",
+                   (long long)n, limits->max_files);
   }
   for (zip_int64_t i = 0; code == MOECLIP_OK && i < n; i++) code = extract_entry(&x, (zip_uint64_t)i, err);
   if (x.zip) zip_discard(x.zip);

@@ -244,7 +244,10 @@ moeclip_code mc_learn_ask_parse(const json_t *object, int64_t max_iterations, mc
   }
   if (!out->name) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"name\" is missing: what the task is to be called");
   MC_TRY(mc_check_task_name(out->name, err));
-  if (out->task.iterations > max_iterations || out->task.selector_iterations > max_iterations) {
+  moeclip_task_options usual;
+  moeclip_task_options_defaults(&usual);
+  bool selector = out->task.selector_iterations > max_iterations && out->task.selector_iterations > usual.selector_iterations;
+  if (out->task.iterations > max_iterations || selector) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "at most %lld iterations are taken here", (long long)max_iterations);
   }
   if (out->shots > 0 && out->data.max_per_class[0] > 0) {

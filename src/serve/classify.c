@@ -92,7 +92,8 @@ static moeclip_code read_pictures(mc_request *r, pictures *p, moeclip_error *err
   if (n == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "there is no picture: send parts named \"image\" with a file name");
   for (size_t i = 0; i < r->n_parts; i++) {
     if (strcmp(r->parts[i].field, "image") != 0) {
-      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "a file in the part \"%.60s\": pictures are sent as \"image\"", r->parts[i].field);
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "a file in the part \"%.60s\": pictures are sent as \"image\"",
+                     r->parts[i].field);
     }
     if (!is_utf8(r->parts[i].file)) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the name of picture %zu is not UTF-8", i + 1);
   }

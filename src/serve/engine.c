@@ -31,7 +31,8 @@ static moeclip_code classify(const mc_engine *e, const batch *b, moeclip_error *
   moeclip_image *images = mc_alloc(n, sizeof *images);
   moeclip_answer *answers = calloc(n, sizeof *answers);
   moeclip_explanation *why = w->explain ? calloc(n, sizeof *why) : NULL;
-  moeclip_code code = images && answers && (why || !w->explain) ? MOECLIP_OK : mc_fail_memory(err, n * sizeof *answers, "answers");
+  bool room = images && answers && (why || !w->explain);
+  moeclip_code code = room ? MOECLIP_OK : mc_fail_memory(err, n * sizeof *answers, "answers");
   int at = 0, done = 0;
   for (const mc_work *i = b->first; images && i; i = i->next) {
     memcpy(images + at, i->images, (size_t)i->n * sizeof *images);

@@ -80,7 +80,8 @@ void mc_engine_swap(mc_engine *e, mc_generation *next);
 mc_generation *mc_engine_current(mc_engine *e);
 
 typedef enum mc_engine_outcome { MC_ENGINE_DONE, MC_ENGINE_FULL, MC_ENGINE_LATE } mc_engine_outcome;
-/* Counts one request that was coming as arrived, queues its work and waits for it, until the deadline (of mc_serve_clock) unless it has begun by then. */
+/* Counts one request that was coming as arrived, queues its work and waits for it, until the deadline (of mc_serve_clock)
+ * unless it has begun by then. */
 mc_engine_outcome mc_engine_do(mc_engine *e, mc_work *w, double deadline);
 void mc_work_clear(mc_work *w);
 

@@ -32,8 +32,8 @@ moeclip_code mc_guard_token(const char *file, char out[65], moeclip_error *err) 
   n = strcspn(text, "\r\n");
   moeclip_code code = MOECLIP_OK;
   if (n < SHORTEST_TOKEN) {
-    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: the token has %zu characters; at least %d are needed, from a random source",
-                   from, n, SHORTEST_TOKEN);
+    code = mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "%s: the token has %zu characters; at least %d are needed, from a random source", from, n, SHORTEST_TOKEN);
   } else {
     hash(text, n, out);
   }

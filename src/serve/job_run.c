@@ -207,7 +207,8 @@ static void finish(running *r, moeclip_code code, const moeclip_error *err) {
   pthread_mutex_lock(&r->j->mutex);
   bool cancelled = job->cancel && code == MOECLIP_ERROR_CANCELLED, stopped = r->j->stop && !job->cancel;
   if (code != MOECLIP_OK && !cancelled) {
-    snprintf(job->error, sizeof job->error, "%.900s%s", err->message, r->too_long ? " (longer than --learn-seconds allows)" : "");
+    snprintf(job->error, sizeof job->error, "%.900s%s", err->message,
+             r->too_long ? " (longer than --learn-seconds allows)" : "");
   }
   if (code == MOECLIP_ERROR_CANCELLED && stopped && !r->too_long) job->error[0] = 0;
   pthread_mutex_unlock(&r->j->mutex);

@@ -117,7 +117,8 @@ static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
   const char *where = json_string_value(json_object_get(o, "path"));
   mc_learn_ask_defaults(&ask);
   if (code == MOECLIP_OK && (!where || mc_learn_ask_parse(json_object_get(o, "ask"), INT64_MAX, &ask, err) != MOECLIP_OK)) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not what this server wrote; remove it to start without the unfinished task", path);
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT,
+                   "%s: not what this server wrote; remove it to start without the unfinished task", path);
     mc_learn_ask_clear(&ask);
   }
   if (code == MOECLIP_OK) {

@@ -73,8 +73,8 @@ json_t *mc_jobs_get(mc_jobs *j, const char *id);
 json_t *mc_jobs_list(mc_jobs *j);
 /* 202, 404, or 409 for one that has ended. */
 int mc_jobs_cancel(mc_jobs *j, const char *id);
-/* Waits until the job's revision is another than *revision, or until the time; then gives the job, or NULL when there is none or
- * nothing changed. *ended: nothing more will come. */
+/* Waits until the job's revision is another than *revision, or until the time; then gives the job, or NULL when there is none
+ * or nothing changed. *ended: nothing more will come. */
 json_t *mc_jobs_watch(mc_jobs *j, const char *id, uint64_t *revision, double until, bool *ended);
 /* A copy of the matrix's JSON, or NULL. */
 char *mc_jobs_matrix(mc_jobs *j);

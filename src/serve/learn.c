@@ -23,7 +23,8 @@ static moeclip_code read_options(mc_request *r, json_t **out, moeclip_error *err
     return MOECLIP_OK;
   }
   *out = json_loadb(r->raw ? (const char *)r->raw : "", r->n_raw, JSON_REJECT_DUPLICATES, &where);
-  return *out ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body is not JSON: %s (byte %d)", where.text, where.position);
+  if (*out) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body is not JSON: %s (byte %d)", where.text, where.position);
 }
 
 /* Where the pictures are, and that they can be learned from. */

@@ -121,7 +121,8 @@ static char *matrix_text(const json_t *root) {
   for (int i = 1; i < x.m.n_rows; i++) {
     json_t *accuracy = json_array();
     for (int c = 0; c < x.m.n_columns; c++) {
-      if (x.m.tasks[c] >= 0) json_array_append_new(accuracy, percent(x.m.accuracy[(size_t)i * (size_t)x.m.n_columns + (size_t)c]));
+      double v = x.m.accuracy[(size_t)i * (size_t)x.m.n_columns + (size_t)c];
+      if (x.m.tasks[c] >= 0) json_array_append_new(accuracy, percent(v));
     }
     json_array_append_new(rows, json_pack("{s:s, s:o}", "after", x.m.after[i], "accuracy", accuracy));
   }

@@ -5,7 +5,8 @@
 
 #include "serve/http.h"
 
-static const unsigned statuses[MC_N_STATUS] = {200, 202, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 429, 500, 503, 0};
+static const unsigned statuses[MC_N_STATUS] = {200, 202, 304, 400, 401, 403, 404, 405, 408,
+                                                409, 413, 415, 421, 429, 500, 503, 0};
 static const double seconds_limits[MC_N_SECONDS] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                                     0.25,  0.5,    1,     2.5,  5,     10,   30};
 static const int batch_limits[MC_N_BATCH] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
@@ -97,7 +98,8 @@ enum MHD_Result mc_get_metrics(mc_request *r) {
   put_batches(f, m);
   one(f, "texts_total", "counter", "Texts encoded for /v1/embed/text.", (double)atomic_load(&m->texts));
   one(f, "broken_pictures_total", "counter", "Pictures that could not be read.", (double)atomic_load(&m->broken));
-  one(f, "engine_seconds_total", "counter", "Time that the engine computed.", (double)atomic_load(&m->engine_microseconds) / 1e6);
+  one(f, "engine_seconds_total", "counter", "Time that the engine computed.",
+      (double)atomic_load(&m->engine_microseconds) / 1e6);
   pthread_mutex_lock(&s->engine.mutex);
   int queued = s->engine.n_queued;
   pthread_mutex_unlock(&s->engine.mutex);

@@ -133,7 +133,9 @@ moeclip_code mc_path_below(const char *root, const char *path, char **out, moecl
   if (strcmp(path, ".") != 0) MC_TRY(mc_path_check(path, err));
   char *joined = mc_format("%s/%s", root, path), *real = joined ? realpath(joined, NULL) : NULL;
   free(joined);
-  if (!real) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.200s\": there is no such folder below the one that --root allows", path);
+  if (!real) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.200s\": there is no such folder below the one that --root allows", path);
+  }
   if (!is_below(root, real)) {
     free(real);
     return leaves(err, path);
@@ -177,7 +179,9 @@ moeclip_code mc_path_check_dataset(const char *root, const moeclip_dataset *d, m
   char name[PATH_MAX], before[PATH_MAX] = "";
   for (int split = 0; split < 2; split++) {
     for (size_t i = 0; i < moeclip_dataset_count(d, (moeclip_split)split); i++) {
-      if (moeclip_dataset_item_name(d, (moeclip_split)split, i, name, sizeof name) != MOECLIP_OK) return leaves(err, "a picture");
+      if (moeclip_dataset_item_name(d, (moeclip_split)split, i, name, sizeof name) != MOECLIP_OK) {
+        return leaves(err, "a picture");
+      }
       char *hash = strrchr(name, '#');
       /* FILE#ROW: a file of many pictures is looked at once. */
       if (hash && access(name, F_OK) != 0) *hash = 0;

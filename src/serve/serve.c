@@ -76,8 +76,8 @@ static moeclip_code listen_there(mc_server *s, moeclip_error *err) {
   MC_TRY(parse_address(s->o->host, s->o->port, &a, &n, &loopback, err));
   if (!loopback && !s->token[0]) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                   "--host %.100s: others than this machine could ask, so a token is needed: --token-file FILE, or MOECLIP_TOKEN in "
-                   "the environment", s->o->host);
+                   "--host %.100s: others than this machine could ask, so a token is needed: --token-file FILE, or "
+                   "MOECLIP_TOKEN in the environment", s->o->host);
   }
   s->listening = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (s->listening < 0) return mc_fail(err, MOECLIP_ERROR_IO, "no socket can be made: %s", strerror(errno));

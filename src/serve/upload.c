@@ -152,7 +152,8 @@ moeclip_code mc_upload_finish(mc_upload *u, char **folder, moeclip_error *err) {
     MC_TRY(code);
   }
   if (u->n_pictures == 0) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "no picture (.jpg, .png, .webp) was sent: send a zip as \"archive\", or files with their paths as \"file\"");
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "no picture (.jpg, .png, .webp) was sent: send a zip as \"archive\", or files with their paths as \"file\"");
   }
   MC_TRY(descend(u, err));
   *folder = mc_format("%s%s", u->folder, u->below);

@@ -7,7 +7,7 @@ root = T + "/root"
 shutil.copytree(P + "/stripes", root + "/stripes")
 old_state = read(STATE)
 job_file, part_file = STATE + ".data/job.json", STATE + ".data/job.part"
-s = Server("--root", root, "--checkpoint-seconds", 0.5, "--label-cache", 0, *SMALL)
+s = Server("--root", root, "--checkpoint-seconds", 0.1, "--label-cache", 0, *SMALL)
 expected = s.classify([red]).json
 
 # SIGTERM while requests wait: all that were accepted are answered
@@ -41,7 +41,7 @@ check(code == 0 and len(answers) == 6 and all(isinstance(a, Answer) and a.status
 
 # SIGTERM in the middle of learning, with someone watching: a checkpoint, and the next start goes on by itself
 s.start()
-a = s.post_json("/v1/learn", {"name": "lines", "path": "stripes", **SHORT, "iterations": 300 if QUICK else 800})
+a = s.post_json("/v1/learn", {"name": "lines", "path": "stripes", **SHORT, "iterations": 400 if QUICK else 1500})
 check(a.status == 202, a)
 stream = []
 
@@ -84,15 +84,15 @@ resumed = read(STATE)
 with open(T + "/again.safetensors", "wb") as f:
     f.write(old_state)
 s = Server("--root", root, *SMALL, state=T + "/again.safetensors")
-check(s.wait_job(s.post_json("/v1/learn", {"name": "lines", "path": "stripes", **SHORT, "iterations": 300 if QUICK else 800}).json["job"]["id"])["state"] == "done")
+check(s.wait_job(s.post_json("/v1/learn", {"name": "lines", "path": "stripes", **SHORT, "iterations": 400 if QUICK else 1500}).json["job"]["id"])["state"] == "done")
 check(s.stop() == 0)
 check(read(T + "/again.safetensors") == resumed, "a resumed task is another one")
 
 # an upload that is killed: its pictures are there for the next start; bodies that were being received are gone
 z = zipped(list(tree(P + "/spots")))
-s = Server("--checkpoint-seconds", 0.5, *SMALL, state=T + "/again.safetensors")
+s = Server("--checkpoint-seconds", 0.1, *SMALL, state=T + "/again.safetensors")
 data = T + "/again.safetensors.data"
-a = s.post_form("/v1/learn", [("name", "spots"), ("archive", "x.zip", z)] + list({**SHORT, "iterations": 150 if QUICK else 400}.items()))
+a = s.post_form("/v1/learn", [("name", "spots"), ("archive", "x.zip", z)] + list({**SHORT, "iterations": 600 if QUICK else 3000}.items()))
 check(a.status == 202, a)
 check(soon(lambda: os.path.exists(data + "/job.part"), 120))
 s.kill()
@@ -105,7 +105,7 @@ check(s.get("/v1/tasks").json["matrix"]["rows"][-1]["after"] == "spots")
 check(s.stop() == 0)
 
 # a job whose run ends the process again and again is given up
-s = Server("--checkpoint-seconds", 0.5, "--root", root, *SMALL, state=T + "/again.safetensors")
+s = Server("--checkpoint-seconds", 0.1, "--root", root, *SMALL, state=T + "/again.safetensors")
 a = s.post_json("/v1/learn", {"name": "fatal", "path": "stripes", **LONG})
 for _ in range(3):
     check(soon(lambda: s.get("/healthz").json["learning"] and os.path.exists(data + "/job.json") and json.loads(read(data + "/job.json"))["attempts"] > _, 60))
