@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "serve/assets.h"
+#include "moeclip/version.h"
 #include "serve/http.h"
 
 static enum MHD_Result reply_asset(mc_request *r, const char *name) {
