@@ -92,9 +92,9 @@ typedef struct moeclip_query {
 
 /* How scores of pictures of different tasks are ranked together (docs/SEARCH.md has measurements). */
 typedef enum moeclip_ranking {
-  MOECLIP_RANK_CALIBRATED = 0, /* the cosine less the mean cosine of that picture with neutral texts (for a picture as query: of
-                                  neutral texts too) */
-  MOECLIP_RANK_COSINE
+  MOECLIP_RANK_CALIBRATED = 0, /* a text: the cosine less what the picture has with words at large, so that above 0 it fits better than
+                                  those; a picture: the cosine, less 1 for pictures of another task than its own */
+  MOECLIP_RANK_COSINE          /* as it is */
 } moeclip_ranking;
 
 typedef struct moeclip_search_options {

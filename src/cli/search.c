@@ -38,7 +38,8 @@ static const mc_option options[] = {
      AT(templates), 0, 0, 0, "the query as it is"},
     {MC_OPT_LIST, "templates", "FILE", "prompts, one a line", AT(template_files), 0, 0, 0, 0},
     {MC_OPT_CHOICE, "ranking", "calibrated|cosine",
-     "calibrated: the cosine less that of neutral texts, which makes tasks comparable; cosine: as it is", AT(ranking),
+     "calibrated: the cosine less what the picture has with words at large, which makes tasks comparable; for --image: "
+     "pictures of its own task first; cosine: as it is", AT(ranking),
      0, 0, "calibrated|cosine", 0},
     {MC_OPT_TEXT, "open-html", "FILE", "write a contact sheet, to be opened in a browser", AT(sheet), 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights", AT(files.model), 0, 0, 0, "that of the index"},

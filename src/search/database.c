@@ -20,7 +20,7 @@ static const struct {
 } schema[] = {
     {"features",
      "CREATE TABLE features(id INTEGER PRIMARY KEY, task INTEGER NOT NULL, encoder INTEGER NOT NULL, stale INTEGER NOT NULL, "
-     "score REAL, feature BLOB NOT NULL)"},
+     "score REAL, base REAL NOT NULL, feature BLOB NOT NULL)"},
     {"meta", "CREATE TABLE meta(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"},
     {"pictures",
      "CREATE TABLE pictures(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "

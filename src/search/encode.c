@@ -125,11 +125,16 @@ static moeclip_code keep(mc_update *u, const mc_todo *t, int32_t task, double sc
   sqlite3_bind_int64(u->get_feature, 3, u->identity.encoder[task + 1]);
   sqlite3_bind_blob(u->get_feature, 4, t->sha256, 32, SQLITE_STATIC);
   MC_TRY(mc_index_step(x, u->get_feature, kept, err));
+  double base = 0;
+  moeclip_code code = MOECLIP_OK;
+  if (*kept && sqlite3_column_bytes(u->get_feature, 0) != (int)(2 * x->embed)) *kept = false;
+  if (*kept) code = mc_base_of(&u->base, task, sqlite3_column_blob(u->get_feature, 0), &base, err);
   sqlite3_reset(u->get_feature);
-  if (!*kept) return MOECLIP_OK;
+  if (code != MOECLIP_OK || !*kept) return code;
   MC_TRY(mc_update_write(u, err));
   bind_score(u->keep_feature, 1, score);
   sqlite3_bind_int64(u->keep_feature, 2, t->id);
+  sqlite3_bind_double(u->keep_feature, 3, base);
   MC_TRY(mc_index_run(x, u->keep_feature, err));
   u->report->rerouted++;
   int64_t id;
@@ -139,15 +144,18 @@ static moeclip_code keep(mc_update *u, const mc_todo *t, int32_t task, double sc
 static moeclip_code put(mc_update *u, const mc_todo *t, int32_t task, double score, const float *feature, uint16_t *half,
                         moeclip_error *err) {
   int64_t id;
+  double base;
   size_t embed = (size_t)u->index->embed;
   MC_TRY(mc_update_write(u, err));
   MC_TRY(mc_update_picture(u, t, &id, err));
   mc_to_half(feature, embed, half);
+  MC_TRY(mc_base_of(&u->base, task, half, &base, err));
   sqlite3_bind_int64(u->put_feature, 1, id);
   sqlite3_bind_int64(u->put_feature, 2, task);
   sqlite3_bind_int64(u->put_feature, 3, u->identity.encoder[task + 1]);
   bind_score(u->put_feature, 4, score);
   sqlite3_bind_blob(u->put_feature, 5, half, (int)(embed * sizeof *half), SQLITE_STATIC);
+  sqlite3_bind_double(u->put_feature, 6, base);
   u->report->encoded++;
   return mc_index_run(u->index, u->put_feature, err);
 }

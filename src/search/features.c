@@ -1,4 +1,5 @@
 /* The features of an index in memory: what an exact scan goes through. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,9 +11,11 @@ void mc_features_clear(moeclip_index *x) {
   mc_aligned_free(x->features);
   free(x->ids);
   free(x->row_task);
+  free(x->base);
   x->features = NULL;
   x->ids = NULL;
   x->row_task = NULL;
+  x->base = NULL;
   x->n_rows = 0;
   x->version = -1;
 }
@@ -45,6 +48,8 @@ static moeclip_code take_row(moeclip_index *x, sqlite3_stmt *s, size_t i, moecli
   if (task < -1 || task + 1 >= (int64_t)x->n_tasks) return mc_index_damaged(x, "a picture of an unknown task", err);
   if (!feature || (size_t)sqlite3_column_bytes(s, 2) != n * sizeof *row) return mc_index_damaged(x, "a feature's length", err);
   x->row_task[i] = (int32_t)(task + 1);
+  x->base[i] = (float)sqlite3_column_double(s, 3);
+  if (!(fabsf(x->base[i]) <= 2)) return mc_index_damaged(x, "a feature's base", err);
   memcpy(row, feature, n * sizeof *row);
   memset(row + n, 0, (x->stride - n) * sizeof *row);
   return mc_half_bounded(row, n) ? MOECLIP_OK : mc_index_damaged(x, "a feature's numbers", err);
@@ -60,8 +65,9 @@ static moeclip_code read_rows(moeclip_index *x, moeclip_error *err) {
   x->features = mc_aligned_alloc(n, x->stride * sizeof *x->features);
   x->ids = mc_alloc(n, sizeof *x->ids);
   x->row_task = mc_alloc(n, sizeof *x->row_task);
-  if (!x->features || !x->ids || !x->row_task) return mc_fail_memory(err, n * x->stride * sizeof *x->features, "the features");
-  MC_TRY(mc_index_prepare(x, "SELECT id, task, feature FROM features WHERE stale = 0 ORDER BY id", &s, err));
+  x->base = mc_alloc(n, sizeof *x->base);
+  if (!x->features || !x->ids || !x->base || !x->row_task) return mc_fail_memory(err, n * x->stride * sizeof *x->features, "the features");
+  MC_TRY(mc_index_prepare(x, "SELECT id, task, feature, base FROM features WHERE stale = 0 ORDER BY id", &s, err));
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK; i++) {
     code = mc_index_step(x, s, &row, err);

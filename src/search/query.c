@@ -13,11 +13,6 @@ void moeclip_search_options_defaults(moeclip_search_options *o) {
   *o = (moeclip_search_options){.top = 10, .min_score = (double)NAN};
 }
 
-/* What a text without a meaning of its own looks like: subtracted from every query (docs/SEARCH.md: why, and what it brings). */
-static const char *const neutral[] = {"a picture", "a photo", "an image of something", "a picture of a thing", "a photo of an object",
-                                      "something"};
-enum { N_NEUTRAL = sizeof neutral / sizeof neutral[0] };
-
 typedef struct search {
   moeclip_index *x;
   moeclip_learner *l;
@@ -27,11 +22,11 @@ typedef struct search {
   uint8_t *present;    /* [n_tasks]: are there pictures of it that may be found? */
   uint8_t *allowed;    /* [n_rows], or NULL: all */
   float *cosine;       /* [n_queries, n_tasks, stride] the queries as each task encodes them */
-  float *ranked;       /* the same, as they are ranked with */
+  float *bias;         /* [n_queries, n_tasks] subtracted from the cosine */
 } search;
 
-static float *vector(const search *s, float *all, size_t query, size_t task) {
-  return all + (query * s->x->n_tasks + task) * s->x->stride;
+static float *vector(const search *s, size_t query, size_t task) {
+  return s->cosine + (query * s->x->n_tasks + task) * s->x->stride;
 }
 
 /* --- the queries -------------------------------------------------------------------------------------------------------------- */
@@ -45,37 +40,29 @@ static moeclip_code encode_query(const search *s, size_t q, size_t task, float *
   return mc_class_features(s->l, number, templates, s->o->n_templates ? s->o->n_templates : 1, &query->text, 1, NULL, out, err);
 }
 
-static moeclip_code encode_neutral(const search *s, size_t task, float *out, moeclip_error *err) {
-  size_t embed = (size_t)s->x->embed;
-  float *each = mc_alloc(N_NEUTRAL, embed * sizeof *each);
-  if (!each) return mc_fail_memory(err, N_NEUTRAL * embed * sizeof *each, "neutral texts");
-  moeclip_code code = moeclip_learner_encode_texts(s->l, neutral, N_NEUTRAL, (int)task - 1, each, err);
-  for (size_t k = 0; code == MOECLIP_OK && k < embed; k++) {
-    float sum = 0;
-    for (size_t i = 0; i < N_NEUTRAL; i++) sum += each[i * embed + k];
-    out[k] = sum / N_NEUTRAL;
-  }
-  free(each);
+/* A picture belongs to a task itself: cosines through the adapters of another one say little. */
+static moeclip_code prefer_own_task(search *s, size_t q, moeclip_error *err) {
+  float *feature = mc_alloc((size_t)s->x->embed, sizeof *feature);
+  int own = MOECLIP_TASK_NONE;
+  if (!feature) return mc_fail_memory(err, (size_t)s->x->embed * sizeof *feature, "queries");
+  moeclip_code code = moeclip_learner_encode_images(s->l, s->queries[q].image, 1, MOECLIP_TASK_AUTO, &own, NULL, feature, err);
+  free(feature);
+  for (size_t t = 0; t < s->x->n_tasks; t++) s->bias[q * s->x->n_tasks + t] = (int)t - 1 == own ? 0 : 1;
   return code;
 }
 
 static moeclip_code encode_all(search *s, moeclip_error *err) {
   size_t stride = s->x->stride, n = s->n_queries * s->x->n_tasks;
   s->cosine = mc_aligned_calloc(n, stride * sizeof *s->cosine);
-  s->ranked = mc_aligned_calloc(n, stride * sizeof *s->ranked);
-  float *base = mc_aligned_calloc(1, stride * sizeof *base);
-  moeclip_code code = s->cosine && s->ranked && base ? MOECLIP_OK : mc_fail_memory(err, n * stride * sizeof *base, "queries");
-  for (size_t t = 0; code == MOECLIP_OK && t < s->x->n_tasks; t++) {
-    if (!s->present[t]) continue;
-    if (s->o->ranking == MOECLIP_RANK_CALIBRATED) code = encode_neutral(s, t, base, err);
-    for (size_t q = 0; code == MOECLIP_OK && q < s->n_queries; q++) {
-      float *cosine = vector(s, s->cosine, q, t), *ranked = vector(s, s->ranked, q, t);
-      code = encode_query(s, q, t, cosine, err);
-      for (size_t k = 0; k < stride; k++) ranked[k] = cosine[k] - base[k];
+  s->bias = calloc(n + 1, sizeof *s->bias);
+  if (!s->cosine || !s->bias) return mc_fail_memory(err, n * stride * sizeof *s->cosine, "queries");
+  for (size_t q = 0; q < s->n_queries; q++) {
+    if (!s->queries[q].text && s->o->ranking == MOECLIP_RANK_CALIBRATED) MC_TRY(prefer_own_task(s, q, err));
+    for (size_t t = 0; t < s->x->n_tasks; t++) {
+      if (s->present[t]) MC_TRY(encode_query(s, q, t, vector(s, q, t), err));
     }
   }
-  mc_aligned_free(base);
-  return code;
+  return MOECLIP_OK;
 }
 
 /* --- what may be found -------------------------------------------------------------------------------------------------------- */
@@ -148,15 +135,18 @@ typedef struct scan {
 /* Runs of one task are scored together. */
 static void scan_rows(const search *s, size_t query, size_t begin, size_t end, mc_top *top) {
   const moeclip_index *x = s->x;
+  const float *base = s->queries[query].text && s->o->ranking == MOECLIP_RANK_CALIBRATED ? x->base : NULL;
   float scores[BLOCK];
   for (size_t at = begin; at < end;) {
     int32_t task = x->row_task[at];
     size_t n = 1;
     while (at + n < end && n < BLOCK && x->row_task[at + n] == task) n++;
+    float bias = s->bias[query * x->n_tasks + (size_t)task];
     if (s->present[task]) {
-      mc_dot_rows(x->features + at * x->stride, vector(s, s->ranked, query, (size_t)task), (int64_t)n, (int64_t)x->stride, scores);
+      mc_dot_rows(x->features + at * x->stride, vector(s, query, (size_t)task), (int64_t)n, (int64_t)x->stride, scores);
       for (size_t i = 0; i < n; i++) {
         if (s->allowed && !s->allowed[at + i]) continue;
+        scores[i] -= base ? base[at + i] : bias;
         if (!isnan(s->o->min_score) && (double)scores[i] < s->o->min_score) continue;
         mc_top_push(top, (mc_best){.score = scores[i], .row = at + i});
       }
@@ -203,7 +193,7 @@ static moeclip_code take_hits(const search *s, size_t query, mc_top *top, moecli
   moeclip_code code = mc_index_prepare(x, "SELECT path FROM pictures WHERE id = ?1", &get, err);
   for (size_t i = 0; code == MOECLIP_OK && i < top->n; i++) {
     mc_best *b = &top->items[i];
-    const float *cosine = vector(s, s->cosine, query, (size_t)x->row_task[b->row]);
+    const float *cosine = vector(s, query, (size_t)x->row_task[b->row]);
     mc_dot_rows(x->features + b->row * x->stride, cosine, 1, (int64_t)x->stride, &b->cosine);
     out->n = i + 1;
     code = take_path(s, get, b, &out->items[i], err);
@@ -281,7 +271,7 @@ moeclip_code moeclip_index_search(moeclip_index *index, moeclip_learner *learner
   free(s.present);
   free(s.allowed);
   mc_aligned_free(s.cosine);
-  mc_aligned_free(s.ranked);
+  free(s.bias);
   return code;
 }
 

@@ -3,7 +3,7 @@
  * moeclip/search.h) is above it.
  *
  * database.c the file; identity.c what a feature depends on; scan.c folders; update.c what changed; encode.c new features;
- * features.c and kernel.c the exact scan; query.c a search.
+ * base.c what makes scores comparable; features.c and kernel.c the exact scan; query.c a search.
  */
 #ifndef MC_SEARCH_SEARCH_H
 #define MC_SEARCH_SEARCH_H
@@ -32,6 +32,7 @@ struct moeclip_index {
   /* features.c: in memory once searched */
   uint16_t *features;     /* [n_rows, stride] float16, padded with 0 */
   int64_t *ids;           /* [n_rows], rising */
+  float *base;            /* [n_rows] */
   int32_t *row_task;      /* [n_rows] place in `tasks` */
   size_t n_rows, stride;
   int64_t version;        /* of the file when they were read; -1: not read */
@@ -95,6 +96,20 @@ void mc_scan_clear(mc_scan *s);
 /* path is folder or lies below it. */
 bool mc_is_below(const char *path, const char *folder);
 
+/* --- base.c ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct mc_base {
+  moeclip_learner *learner;
+  size_t embed, stride, n_words;
+  float **words;  /* [1 + n_tasks]: [n_words, stride], or NULL */
+  uint16_t *row;  /* [stride] */
+} mc_base;
+/* Cleared also when this fails. */
+moeclip_code mc_base_init(mc_base *b, moeclip_learner *l, moeclip_error *err);
+void mc_base_clear(mc_base *b);
+/* The cosines of a feature [embed] (float16) with words at large, taken together: a smooth maximum. */
+moeclip_code mc_base_of(mc_base *b, int task, const uint16_t *feature, double *out, moeclip_error *err);
+
 /* --- update.c and encode.c ------------------------------------------------------------------------------------------------- */
 
 typedef struct mc_update mc_update;
@@ -117,6 +132,7 @@ struct mc_update {
   const moeclip_callbacks *callbacks;
   moeclip_index_report *report;
   mc_identity identity;
+  mc_base base;
   char run[33];           /* names this update in the file */
   bool open;              /* a transaction is open since `began` */
   double began;

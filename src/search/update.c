@@ -76,11 +76,11 @@ static moeclip_code prepare(mc_update *u, moeclip_error *err) {
       {&u->put_picture,
        "INSERT INTO pictures(path, size, mtime_ns, sha256, error) VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(path) DO UPDATE SET "
        "size = ?2, mtime_ns = ?3, sha256 = ?4, error = ?5 RETURNING id"},
-      {&u->put_feature, "INSERT OR REPLACE INTO features(id, task, encoder, stale, score, feature) VALUES(?1, ?2, ?3, 0, ?4, ?5)"},
+      {&u->put_feature, "INSERT OR REPLACE INTO features(id, task, encoder, stale, score, feature, base) VALUES(?1, ?2, ?3, 0, ?4, ?5, ?6)"},
       {&u->drop_feature, "DELETE FROM features WHERE id = ?1"},
       {&u->get_feature,
-       "SELECT 1 FROM features JOIN pictures USING(id) WHERE id = ?1 AND task = ?2 AND encoder = ?3 AND sha256 = ?4"},
-      {&u->keep_feature, "UPDATE features SET stale = 0, score = ?1 WHERE id = ?2"},
+       "SELECT feature FROM features JOIN pictures USING(id) WHERE id = ?1 AND task = ?2 AND encoder = ?3 AND sha256 = ?4"},
+      {&u->keep_feature, "UPDATE features SET stale = 0, score = ?1, base = ?3 WHERE id = ?2"},
       {&u->get_run, "SELECT value FROM meta WHERE key = 'run'"},
       {&u->find,
        "SELECT p.id, p.size, p.mtime_ns, p.sha256, p.error IS NOT NULL, f.stale = 0 FROM pictures p LEFT JOIN features f USING(id) "
@@ -89,7 +89,7 @@ static moeclip_code prepare(mc_update *u, moeclip_error *err) {
       {&u->same_content,
        "SELECT id FROM pictures JOIN features USING(id) WHERE size = ?1 AND sha256 = ?2 AND stale = 0 LIMIT 1"},
       {&u->copy_feature,
-       "INSERT OR REPLACE INTO features SELECT ?1, task, encoder, stale, score, feature FROM features WHERE id = ?2"},
+       "INSERT OR REPLACE INTO features SELECT ?1, task, encoder, stale, score, base, feature FROM features WHERE id = ?2"},
   };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) MC_TRY(mc_index_prepare(u->index, all[i].sql, all[i].s, err));
   return MOECLIP_OK;
@@ -101,6 +101,7 @@ static void finish(mc_update *u) {
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) sqlite3_finalize(all[i]);
   if (u->open) sqlite3_exec(u->index->db, "ROLLBACK", NULL, NULL, NULL);
   mc_identity_clear(&u->identity);
+  mc_base_clear(&u->base);
   free(u->todo);
 }
 
@@ -134,6 +135,37 @@ static moeclip_code mark_stale(mc_update *u, bool same_route, moeclip_error *err
   return code;
 }
 
+/* Of features that hold: the words, or how they are encoded, may be others now. */
+static moeclip_code renew_bases(mc_update *u, moeclip_error *err) {
+  const moeclip_index *x = u->index;
+  sqlite3_stmt *get = NULL, *set = NULL;
+  bool row = true;
+  int64_t id = INT64_MIN;
+  moeclip_code code = mc_index_prepare(
+      x, "SELECT id, task, feature FROM features WHERE stale = 0 AND id > ?1 ORDER BY id LIMIT 1", &get, err);
+  if (code == MOECLIP_OK) code = mc_index_prepare(x, "UPDATE features SET base = ?1 WHERE id = ?2", &set, err);
+  while (code == MOECLIP_OK) {
+    double base = 0;
+    sqlite3_bind_int64(get, 1, id);
+    code = mc_index_step(x, get, &row, err);
+    if (code != MOECLIP_OK || !row) break;
+    id = sqlite3_column_int64(get, 0);
+    int64_t task = sqlite3_column_int64(get, 1);
+    if (task < -1 || task >= u->learner->n_tasks || sqlite3_column_bytes(get, 2) != (int)(2 * u->base.embed)) {
+      code = mc_index_damaged(x, "a feature", err);
+    } else {
+      code = mc_base_of(&u->base, (int)task, sqlite3_column_blob(get, 2), &base, err);
+    }
+    sqlite3_reset(get);
+    sqlite3_bind_double(set, 1, base);
+    sqlite3_bind_int64(set, 2, id);
+    if (code == MOECLIP_OK) code = mc_index_run(x, set, err);
+  }
+  sqlite3_finalize(get);
+  sqlite3_finalize(set);
+  return code;
+}
+
 static moeclip_code put_tasks(mc_update *u, moeclip_error *err) {
   const moeclip_index *x = u->index;
   sqlite3_stmt *s;
@@ -162,6 +194,7 @@ static moeclip_code take_learner(mc_update *u, moeclip_error *err) {
   snprintf(embed, sizeof embed, "%d", u->learner->model->clip->sizes.embed);
   /* Another model's features may be of another length: they cannot be kept as stale. */
   MC_TRY(other ? mc_index_exec(x, "DELETE FROM features", err) : mark_stale(u, same_route, err));
+  MC_TRY(renew_bases(u, err));
   MC_TRY(put_tasks(u, err));
   MC_TRY(set_text(u, "backbone", backbone, err));
   MC_TRY(set_text(u, "state", u->identity.all, err));
@@ -410,6 +443,7 @@ static moeclip_code remove_gone(mc_update *u, mc_scan *s, char *const *roots, si
 static moeclip_code update(mc_update *u, const char *const *roots, size_t n_roots, mc_scan *s, char ***visited, size_t *n_visited,
                            moeclip_error *err) {
   MC_TRY(mc_identity_of(u->learner, &u->identity, err));
+  MC_TRY(mc_base_init(&u->base, u->learner, err));
   MC_TRY(prepare(u, err));
   MC_TRY(begin(u, roots, n_roots, err));
   MC_TRY(scan(u, roots, n_roots, s, visited, n_visited, err));
