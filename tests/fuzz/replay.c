@@ -37,10 +37,12 @@ static void feed_all(const char *path) {
     return;
   }
   for (struct dirent *e; (e = readdir(d));) {
-    char inner[1024];
     if (e->d_name[0] == '.') continue;
-    snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+    char *inner = malloc(strlen(path) + strlen(e->d_name) + 2);
+    if (!inner) exit(1);
+    sprintf(inner, "%s/%s", path, e->d_name);
     feed_all(inner);
+    free(inner);
   }
   closedir(d);
 }
