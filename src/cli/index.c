@@ -39,12 +39,10 @@ static const mc_option options[] = {
      "a new index keeps paths relative to its own folder, so that both can be moved together", AT(relative), 1, 0, 0,
      0},
     {MC_OPT_INT, "batch", "N", "pictures at once", AT(how.batch), 1, 65536, 0, 0},
-    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
-     "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,
-     "auto|quick-gelu|gelu", 0},
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks; auto: what the file says, else quick-gelu",
+     AT(files.activation), -1, 0, "auto|quick-gelu|gelu", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},
-    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(how.loader_threads), 1, 4096, 0,
-     "as many as compute"},
+    {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(how.loader_threads), 1, 4096, 0, "as many as compute"},
     {MC_OPT_FLAG, "json", NULL, "print a JSON object", AT(json), 1, 0, 0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress", AT(quiet), 1, 0, 0, 0},
 };
@@ -166,11 +164,15 @@ const mc_command mc_command_index = {
     .summary = "features of all pictures in folders, to search them",
     .usage = "--index FILE [--model FILE] [--state FILE] [options] [DIR...]",
     .about =
-        "Goes through each DIR and all folders in it, and keeps a feature of every JPEG, PNG and WebP picture in FILE, an "
+        "Goes through each DIR and all folders in it, and keeps a feature of every JPEG, PNG and WebP picture in FILE, "
+        "an "
         "SQLite database. Given again, it encodes only what is new or has changed, finds moved pictures by their "
-        "content, and removes those that are gone; without a DIR, it goes through all folders of before. A picture that "
-        "cannot be read is reported once and left out until it changes.\n\nAn index belongs to one model and one state. With another "
-        "state, pictures that it answers differently are encoded again; with another model, all.\n\nMay be stopped at any "
+        "content, and removes those that are gone; without a DIR, it goes through all folders of before. A picture "
+        "that "
+        "cannot be read is reported once and left out until it changes.\n\nAn index belongs to one model and one "
+        "state. With another "
+        "state, pictures that it answers differently are encoded again; with another model, all.\n\nMay be stopped at "
+        "any "
         "moment, and goes on the next time.",
     .examples =
         "  moeclip index --model clip.safetensors --state s.safetensors --index i.sqlite ~/Pictures\n"

@@ -26,16 +26,16 @@ static void set_path(json_t *object, const char *key, const char *path) {
 static json_t *describe(const char *path, const moeclip_index_info *info) {
   json_t *tasks = json_array(), *roots = json_array();
   for (size_t t = 0; t < info->n_tasks; t++) {
-    json_array_append_new(tasks, json_pack("{s:s?, s:I}", "name", info->tasks[t].name, "pictures",
-                                           (json_int_t)info->tasks[t].pictures));
+    json_array_append_new(
+        tasks, json_pack("{s:s?, s:I}", "name", info->tasks[t].name, "pictures", (json_int_t)info->tasks[t].pictures));
   }
   for (size_t i = 0; i < info->n_roots; i++) {
     char *text = mc_path_text(info->roots[i]);
     json_array_append_new(roots, json_string(text ? text : ""));
     free(text);
   }
-  json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:i, s:b, s:s, s:s, s:o, s:o}", "container", "index of pictures", "pictures",
-                             (json_int_t)info->pictures, "broken", (json_int_t)info->broken, "stale",
+  json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:i, s:b, s:s, s:s, s:o, s:o}", "container", "index of pictures",
+                             "pictures", (json_int_t)info->pictures, "broken", (json_int_t)info->broken, "stale",
                              (json_int_t)info->stale, "embed", info->embed, "relative", info->relative, "backbone",
                              info->backbone, "state", info->state, "tasks", tasks, "folders", roots);
   set_path(object, "path", path);
@@ -51,7 +51,8 @@ static void print_text(const char *path, const moeclip_index_info *info) {
   if (info->stale) printf(", %lld to be encoded again", (long long)info->stale);
   printf("\n");
   for (size_t t = 0; t < info->n_tasks; t++) {
-    printf("  %-16s %8lld\n", info->tasks[t].name ? info->tasks[t].name : "no task", (long long)info->tasks[t].pictures);
+    printf("  %-16s %8lld\n", info->tasks[t].name ? info->tasks[t].name : "no task",
+           (long long)info->tasks[t].pictures);
   }
   for (size_t i = 0; i < info->n_roots; i++) printf("folder %s\n", info->roots[i]);
   printf("paths are %s\n", info->relative ? "relative to the index" : "absolute");

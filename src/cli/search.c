@@ -39,22 +39,21 @@ static const mc_option options[] = {
     {MC_OPT_LIST, "templates", "FILE", "prompts, one a line", AT(template_files), 0, 0, 0, 0},
     {MC_OPT_CHOICE, "ranking", "calibrated|cosine",
      "calibrated: the cosine less what the picture has with words at large, which makes tasks comparable; for --image: "
-     "pictures of its own task first; cosine: as it is", AT(ranking),
-     0, 0, "calibrated|cosine", 0},
+     "pictures of its own task first; cosine: as it is",
+     AT(ranking), 0, 0, "calibrated|cosine", 0},
     {MC_OPT_TEXT, "open-html", "FILE", "write a contact sheet, to be opened in a browser", AT(sheet), 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights", AT(files.model), 0, 0, 0, "that of the index"},
     {MC_OPT_TEXT, "state", "FILE", "what `moeclip learn` has learned", AT(files.state), 0, 0, 0,
      "with --model: none, the untouched CLIP; else that of the index"},
     {MC_OPT_TEXT, "alexnet", "FILE", "the AlexNet weights that the state's selector was made with", AT(files.alexnet),
      0, 0, 0, 0},
-    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
-     "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,
-     "auto|quick-gelu|gelu", 0},
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks; auto: what the file says, else quick-gelu",
+     AT(files.activation), -1, 0, "auto|quick-gelu|gelu", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},
     {MC_OPT_FLAG, "json", NULL, "print a JSON object a query, one a line", AT(json), 1, 0, 0, 0},
 };
 
-/* --- queries -------------------------------------------------------------------------------------------------------- */
+/* --- queries ------------------------------------------------------------------------------------------------------ */
 
 typedef struct job {
   const char **titles;    /* [n] */
@@ -80,7 +79,8 @@ static moeclip_code job_make(const mc_args *args, job *j, moeclip_error *err) {
   j->queries = calloc(j->n, sizeof *j->queries);
   j->images = calloc(j->n, sizeof *j->images);
   j->hits = calloc(j->n, sizeof *j->hits);
-  if (!j->titles || !j->queries || !j->images || !j->hits) return mc_fail_memory(err, j->n * sizeof *j->hits, "queries");
+  if (!j->titles || !j->queries || !j->images || !j->hits)
+    return mc_fail_memory(err, j->n * sizeof *j->hits, "queries");
   for (size_t i = 0; i < j->n; i++) {
     if (i < args->n_positional) {
       j->titles[i] = j->queries[i].text = args->positional[i];
@@ -93,14 +93,14 @@ static moeclip_code job_make(const mc_args *args, job *j, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 static bool print_json(const job *j, size_t q) {
   json_t *hits = json_array();
   for (size_t i = 0; i < j->hits[q].n; i++) {
     const moeclip_hit *h = &j->hits[q].items[i];
-    json_t *hit = json_pack("{s:o, s:o, s:s?}", "score", mc_json_real(h->score), "cosine", mc_json_real(h->cosine), "task",
-                            h->task);
+    json_t *hit = json_pack("{s:o, s:o, s:s?}", "score", mc_json_real(h->score), "cosine", mc_json_real(h->cosine),
+                            "task", h->task);
     mc_json_path(hit, h->path);
     json_array_append_new(hits, hit);
   }
@@ -188,7 +188,8 @@ const mc_command mc_command_search = {
     .summary = "finds pictures of an index by a text or a picture",
     .usage = "--index FILE [options] QUERY...",
     .about =
-        "Prints the pictures that fit each QUERY best, with score, task and path. A picture of a learned task is compared "
+        "Prints the pictures that fit each QUERY best, with score, task and path. A picture of a learned task is "
+        "compared "
         "with the query as that task's adapters encode it; one of no task with what the untouched CLIP makes of it. "
         "docs/SEARCH.md tells how scores of different tasks are ranked together.",
     .examples =

@@ -5,8 +5,8 @@
 #include "cli/cli.h"
 #include "moeclip/search.h"
 
-/* Without --model: the model, and unless given the state, of the index's last update. They belong to the index until the next
- * call with it. */
+/* Without --model: the model, and unless given the state, of the index's last update. They belong to the index until
+ * the next call with it. */
 moeclip_code mc_remembered_files(moeclip_index *index, mc_model_choice *files, moeclip_error *err);
 
 /* Bytes of a path as UTF-8: what is none becomes U+FFFD. Fresh; NULL when memory is short. */

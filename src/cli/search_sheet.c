@@ -9,11 +9,15 @@
 #include "cli/html.h"
 #include "cli/search.h"
 
-/* --- paths as text ------------------------------------------------------------------------------------------------- */
+/* --- paths as text ------------------------------------------------------------------------------------------------ */
 
 /* Bytes of the UTF-8 character at s, or 0 when there is none. */
 static size_t utf8_length(const unsigned char *s) {
-  size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+  size_t n = s[0] < 0x80                   ? 1
+             : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+             : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+             : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                           : 0;
   for (size_t i = 1; i < n; i++) {
     if ((s[i] & 0xc0) != 0x80) return 0;
   }
@@ -49,7 +53,7 @@ void mc_json_path(json_t *object, const char *path) {
   json_object_set_new(object, "path", text);
 }
 
-/* --- links ---------------------------------------------------------------------------------------------------------- */
+/* --- links -------------------------------------------------------------------------------------------------------- */
 
 static char *percent_encode(const char *s) {
   static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
@@ -83,7 +87,7 @@ char *mc_relative_link(const char *folder, const char *path) {
   return out;
 }
 
-/* --- the sheet ------------------------------------------------------------------------------------------------------ */
+/* --- the sheet ---------------------------------------------------------------------------------------------------- */
 
 typedef struct sheet {
   const char *folder;

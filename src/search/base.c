@@ -9,9 +9,10 @@ enum { MAX_WORDS = 256 };
 #define SCALE 20.0 /* docs/SEARCH.md: measured */
 
 /* Things that pictures show, for what no task teaches. */
-static const char *const nouns[] = {"person", "dog", "cat", "car", "house", "tree", "food", "plant", "building", "animal", "sky", "water",
-                                    "city", "street", "flower", "bird", "clothes", "text", "number", "pattern", "face", "sign", "tool",
-                                    "toy", "furniture"};
+static const char *const nouns[] = {"person", "dog",      "cat",     "car",      "house",  "tree",    "food",
+                                    "plant",  "building", "animal",  "sky",      "water",  "city",    "street",
+                                    "flower", "bird",     "clothes", "text",     "number", "pattern", "face",
+                                    "sign",   "tool",     "toy",     "furniture"};
 enum { N_NOUNS = sizeof nouns / sizeof nouns[0] };
 
 /* The nouns and the classes of all tasks; of very many classes, as many as there is room for, evenly taken. */
@@ -48,9 +49,11 @@ static moeclip_code need_words(mc_base *b, int task, moeclip_error *err) {
   const char *words[MAX_WORDS];
   if (b->words[task + 1]) return MOECLIP_OK;
   b->n_words = choose_words(b->learner, words);
-  float *plain = mc_alloc(b->n_words, b->embed * sizeof *plain), *padded = mc_aligned_calloc(b->n_words, b->stride * sizeof *padded);
-  moeclip_code code = plain && padded ? moeclip_learner_encode_texts(b->learner, words, (int)b->n_words, task, plain, err)
-                                      : mc_fail_memory(err, b->n_words * b->stride * sizeof *padded, "words");
+  float *plain = mc_alloc(b->n_words, b->embed * sizeof *plain),
+        *padded = mc_aligned_calloc(b->n_words, b->stride * sizeof *padded);
+  moeclip_code code = plain && padded
+                          ? moeclip_learner_encode_texts(b->learner, words, (int)b->n_words, task, plain, err)
+                          : mc_fail_memory(err, b->n_words * b->stride * sizeof *padded, "words");
   for (size_t i = 0; code == MOECLIP_OK && i < b->n_words; i++) {
     for (size_t k = 0; k < b->embed; k++) padded[i * b->stride + k] = plain[i * b->embed + k];
   }

@@ -19,11 +19,13 @@ static const struct {
   const char *name, *sql;
 } schema[] = {
     {"features",
-     "CREATE TABLE features(id INTEGER PRIMARY KEY, task INTEGER NOT NULL, encoder INTEGER NOT NULL, stale INTEGER NOT NULL, "
+     "CREATE TABLE features(id INTEGER PRIMARY KEY, task INTEGER NOT NULL, encoder INTEGER NOT NULL, stale INTEGER NOT "
+     "NULL, "
      "score REAL, base REAL NOT NULL, feature BLOB NOT NULL)"},
     {"meta", "CREATE TABLE meta(key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"},
     {"pictures",
-     "CREATE TABLE pictures(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
+     "CREATE TABLE pictures(id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER "
+     "NOT NULL, "
      "sha256 BLOB NOT NULL, error BLOB)"},
     {"pictures_content", "CREATE INDEX pictures_content ON pictures(size, sha256)"},
     {"roots", "CREATE TABLE roots(path BLOB PRIMARY KEY NOT NULL) WITHOUT ROWID"},
@@ -31,26 +33,30 @@ static const struct {
 };
 enum { N_SCHEMA = sizeof schema / sizeof schema[0] };
 
-/* --- statements ----------------------------------------------------------------------------------------------------------- */
+/* --- statements --------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_index_damaged(const moeclip_index *x, const char *what, moeclip_error *err) {
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: damaged index: %s; delete it and index the folders again", x->path, what);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: damaged index: %s; delete it and index the folders again", x->path,
+                 what);
 }
 
 moeclip_code mc_index_fail(const moeclip_index *x, const char *doing, moeclip_error *err) {
   int status = sqlite3_errcode(x->db);
   const char *message = sqlite3_errmsg(x->db);
   switch (status & 0xff) {
-    case SQLITE_NOTADB:
-      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not an index of moeclip", x->path);
-    case SQLITE_CORRUPT: case SQLITE_TOOBIG: case SQLITE_MISMATCH: case SQLITE_RANGE: return mc_index_damaged(x, message, err);
+    case SQLITE_NOTADB: return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not an index of moeclip", x->path);
+    case SQLITE_CORRUPT:
+    case SQLITE_TOOBIG:
+    case SQLITE_MISMATCH:
+    case SQLITE_RANGE: return mc_index_damaged(x, message, err);
     case SQLITE_NOMEM: return mc_fail_memory(err, 0, x->path);
-    case SQLITE_BUSY: case SQLITE_LOCKED:
-      return mc_fail(err, MOECLIP_ERROR_IO, "%s: another process has been writing to it for more than %d seconds; try again later",
-                     x->path, BUSY_MS / 1000);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return mc_fail(err, MOECLIP_ERROR_IO,
+                     "%s: another process has been writing to it for more than %d seconds; try again later", x->path,
+                     BUSY_MS / 1000);
     case SQLITE_FULL: return mc_fail(err, MOECLIP_ERROR_IO, "%s: the disk is full", x->path);
-    case SQLITE_READONLY:
-      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be written: %s", x->path, message);
+    case SQLITE_READONLY: return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be written: %s", x->path, message);
     default: return mc_fail(err, MOECLIP_ERROR_IO, "%s: %s: %s", x->path, doing, message);
   }
 }
@@ -82,9 +88,10 @@ moeclip_code mc_index_exec(const moeclip_index *x, const char *sql, moeclip_erro
   return mc_index_fail(x, "cannot be written", err);
 }
 
-/* --- meta ----------------------------------------------------------------------------------------------------------------- */
+/* --- meta --------------------------------------------------------------------------------------------------------- */
 
-moeclip_code mc_index_set_meta(const moeclip_index *x, const char *key, const void *value, size_t n, moeclip_error *err) {
+moeclip_code mc_index_set_meta(const moeclip_index *x, const char *key, const void *value, size_t n,
+                               moeclip_error *err) {
   sqlite3_stmt *s;
   MC_TRY(mc_index_prepare(x, "INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", &s, err));
   sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
@@ -199,7 +206,7 @@ moeclip_code mc_index_reload(moeclip_index *x, moeclip_error *err) {
   return code;
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static moeclip_code pragma(const moeclip_index *x, const char *sql, int64_t *out, moeclip_error *err) {
   sqlite3_stmt *s;
@@ -221,8 +228,9 @@ static moeclip_code check_schema(const moeclip_index *x, moeclip_error *err) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: an SQLite database, but no index of moeclip", x->path);
   }
   if (version > VERSION) {
-    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: an index of version %lld, made by a newer moeclip; this one reads version %d",
-                   x->path, (long long)version, VERSION);
+    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED,
+                   "%s: an index of version %lld, made by a newer moeclip; this one reads version %d", x->path,
+                   (long long)version, VERSION);
   }
   if (version != VERSION) return mc_index_damaged(x, "its version", err);
   MC_TRY(mc_index_prepare(x, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name", &s, err));
@@ -263,8 +271,11 @@ static moeclip_code configure(moeclip_index *x, moeclip_error *err) {
   sqlite3_db_config(x->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   sqlite3_db_config(x->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
   sqlite3_limit(x->db, SQLITE_LIMIT_LENGTH, MAX_VALUE);
-  return mc_index_exec(x, "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; "
-                          "PRAGMA synchronous = FULL", err);
+  return mc_index_exec(
+      x,
+      "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; "
+      "PRAGMA synchronous = FULL",
+      err);
 }
 
 static moeclip_code folder_of(moeclip_index *x, moeclip_error *err) {
@@ -289,7 +300,8 @@ static moeclip_code open_file(moeclip_index *x, const char *path, bool create, i
   MC_TRY(folder_of(x, err));
   /* A name that begins with "file:" or is ":memory:" must stay a name. */
   char *plain = mc_format("%s%s", path[0] == '/' ? "" : "./", path);
-  int status = plain ? sqlite3_open_v2(plain, &x->db, SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0), NULL) : SQLITE_NOMEM;
+  int status = plain ? sqlite3_open_v2(plain, &x->db, SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0), NULL)
+                     : SQLITE_NOMEM;
   free(plain);
   if (!x->db) return mc_fail_memory(err, 0, path);
   if (status != SQLITE_OK) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, sqlite3_errmsg(x->db));
@@ -336,7 +348,7 @@ void moeclip_index_close(moeclip_index *x) {
   free(x);
 }
 
-/* --- what is in it -------------------------------------------------------------------------------------------------------- */
+/* --- what is in it ------------------------------------------------------------------------------------------------ */
 
 static moeclip_code count_tasks(moeclip_index *x, moeclip_error *err) {
   sqlite3_stmt *s;

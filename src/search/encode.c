@@ -12,7 +12,7 @@
 
 #define MAX_FILE ((size_t)1 << 30) /* as moeclip_image_load */
 
-/* --- in the loader's threads ------------------------------------------------------------------------------------------------ */
+/* --- in the loader's threads -------------------------------------------------------------------------------------- */
 
 static moeclip_code read_picture(mc_todo *t, moeclip_image *out, moeclip_error *err) {
   uint8_t *data;
@@ -29,7 +29,8 @@ static moeclip_code read_picture(mc_todo *t, moeclip_image *out, moeclip_error *
 
 static moeclip_code selector_pixels(const mc_update *u, mc_todo *t, const moeclip_image *image, moeclip_error *err) {
   int size = u->learner->extractor.image_size;
-  if (!u->learner->selector || u->learner->n_tasks == 0 || size == u->learner->model->clip->sizes.image_size) return MOECLIP_OK;
+  if (!u->learner->selector || u->learner->n_tasks == 0 || size == u->learner->model->clip->sizes.image_size)
+    return MOECLIP_OK;
   t->selector_pixels = mc_alloc(3 * (size_t)size, (size_t)size);
   if (!t->selector_pixels) return mc_fail_memory(err, 3 * (size_t)size * (size_t)size, "a picture");
   return moeclip_image_preprocess(image, size, t->selector_pixels, err);
@@ -56,16 +57,16 @@ static moeclip_code item_name(void *context, size_t i, char *out, size_t n_out) 
   return MOECLIP_OK;
 }
 
-/* --- one batch ---------------------------------------------------------------------------------------------------------------- */
+/* --- one batch ---------------------------------------------------------------------------------------------------- */
 
 typedef struct room {
-  uint8_t *pixels;      /* [batch, 3, size, size] of those that need the towers */
-  uint8_t *selector;    /* [batch, 3, s, s], or NULL */
-  float *features;      /* [batch, embed] */
-  uint16_t *half;       /* [embed] */
+  uint8_t *pixels;               /* [batch, 3, size, size] of those that need the towers */
+  uint8_t *selector;             /* [batch, 3, s, s], or NULL */
+  float *features;               /* [batch, embed] */
+  uint16_t *half;                /* [embed] */
   int32_t *tasks, *encode_tasks; /* [batch] */
-  double *scores;       /* [batch] */
-  size_t *which;        /* [batch] places in the batch of those that need the towers */
+  double *scores;                /* [batch] */
+  size_t *which;                 /* [batch] places in the batch of those that need the towers */
 } room;
 
 static void room_clear(room *r) {
@@ -81,11 +82,16 @@ static void room_clear(room *r) {
 
 static moeclip_code room_make(const mc_update *u, size_t batch, room *r, moeclip_error *err) {
   const moeclip_learner *l = u->learner;
-  size_t size = (size_t)l->model->clip->sizes.image_size, s = (size_t)l->extractor.image_size, embed = (size_t)u->index->embed;
-  *r = (room){.pixels = mc_alloc(batch, 3 * size * size), .selector = l->selector && s != size ? mc_alloc(batch, 3 * s * s) : NULL,
-              .features = mc_alloc(batch, embed * sizeof(float)), .half = mc_alloc(embed, sizeof(uint16_t)),
-              .tasks = mc_alloc(batch, sizeof(int32_t)), .encode_tasks = mc_alloc(batch, sizeof(int32_t)),
-              .scores = mc_alloc(batch, sizeof(double)), .which = mc_alloc(batch, sizeof(size_t))};
+  size_t size = (size_t)l->model->clip->sizes.image_size, s = (size_t)l->extractor.image_size,
+         embed = (size_t)u->index->embed;
+  *r = (room){.pixels = mc_alloc(batch, 3 * size * size),
+              .selector = l->selector && s != size ? mc_alloc(batch, 3 * s * s) : NULL,
+              .features = mc_alloc(batch, embed * sizeof(float)),
+              .half = mc_alloc(embed, sizeof(uint16_t)),
+              .tasks = mc_alloc(batch, sizeof(int32_t)),
+              .encode_tasks = mc_alloc(batch, sizeof(int32_t)),
+              .scores = mc_alloc(batch, sizeof(double)),
+              .which = mc_alloc(batch, sizeof(size_t))};
   bool ok = r->pixels && r->features && r->half && r->tasks && r->encode_tasks && r->scores && r->which &&
             (r->selector || !(l->selector && s != size));
   if (ok) return MOECLIP_OK;
@@ -102,7 +108,8 @@ static moeclip_code route(mc_update *u, const mc_batch *b, room *r, moeclip_erro
   }
   if (!l->selector || l->n_tasks == 0) return MOECLIP_OK;
   const uint8_t *pixels = b->pixels;
-  for (int i = 0; r->selector && i < b->n; i++) memcpy(r->selector + (size_t)i * each, u->todo[b->index[i]].selector_pixels, each);
+  for (int i = 0; r->selector && i < b->n; i++)
+    memcpy(r->selector + (size_t)i * each, u->todo[b->index[i]].selector_pixels, each);
   if (r->selector) pixels = r->selector;
   return mc_route(l, pixels, b->n, MOECLIP_SELECT_PER_IMAGE, r->tasks, r->scores, NULL, err);
 }
@@ -141,8 +148,8 @@ static moeclip_code keep(mc_update *u, const mc_todo *t, int32_t task, double sc
   return mc_update_picture(u, t, &id, err);
 }
 
-static moeclip_code put(mc_update *u, const mc_todo *t, int32_t task, double score, const float *feature, uint16_t *half,
-                        moeclip_error *err) {
+static moeclip_code put(mc_update *u, const mc_todo *t, int32_t task, double score, const float *feature,
+                        uint16_t *half, moeclip_error *err) {
   int64_t id;
   double base;
   size_t embed = (size_t)u->index->embed;
@@ -174,7 +181,8 @@ static moeclip_code put_broken(mc_update *u, const mc_todo *t, moeclip_error *er
 }
 
 static moeclip_code encode_batch(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
-  size_t size = (size_t)u->learner->model->clip->sizes.image_size, each = 3 * size * size, embed = (size_t)u->index->embed;
+  size_t size = (size_t)u->learner->model->clip->sizes.image_size, each = 3 * size * size,
+         embed = (size_t)u->index->embed;
   int n = 0;
   MC_TRY(route(u, b, r, err));
   for (int i = 0; i < b->n; i++) u->todo[b->index[i]].done = true;
@@ -224,8 +232,14 @@ static moeclip_code encode_all(mc_update *u, mc_loader *loader, size_t batch, ro
     u->report->seconds = mc_now() - began;
     u->report->waited_seconds = mc_loader_waited(loader);
     if (code == MOECLIP_OK) code = mc_update_commit(u, false, err);
-    moeclip_progress p = {.phase = "index", .task = "", .step = (int64_t)done, .n_steps = (int64_t)u->n_todo, .images = (int64_t)done,
-                          .loss = (double)NAN, .seconds = u->report->seconds, .waited_seconds = u->report->waited_seconds};
+    moeclip_progress p = {.phase = "index",
+                          .task = "",
+                          .step = (int64_t)done,
+                          .n_steps = (int64_t)u->n_todo,
+                          .images = (int64_t)done,
+                          .loss = (double)NAN,
+                          .seconds = u->report->seconds,
+                          .waited_seconds = u->report->waited_seconds};
     if (code == MOECLIP_OK) code = mc_update_cancelled(u, &p, err);
   }
   return code;
@@ -239,7 +253,8 @@ moeclip_code mc_update_encode(mc_update *u, moeclip_error *err) {
   if (u->n_todo == 0) return MOECLIP_OK;
   if (batch > u->n_todo) batch = u->n_todo;
   mc_image_source source = {.count = u->n_todo, .context = u, .load = load, .item_name = item_name};
-  mc_loader_options o = {.image_size = u->learner->model->clip->sizes.image_size, .batch = (int)batch,
+  mc_loader_options o = {.image_size = u->learner->model->clip->sizes.image_size,
+                         .batch = (int)batch,
                          .n_threads = threads > 0 ? threads : mc_compute_threads(u->learner->model->compute)};
   MC_TRY(room_make(u, batch, &r, err));
   moeclip_code code = mc_loader_create(&source, &o, NULL, NULL, &loader, err);

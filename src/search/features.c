@@ -46,7 +46,8 @@ static moeclip_code take_row(moeclip_index *x, sqlite3_stmt *s, size_t i, moecli
   x->ids[i] = sqlite3_column_int64(s, 0);
   if (i > 0 && x->ids[i] <= x->ids[i - 1]) return mc_index_damaged(x, "its rows are not in order", err);
   if (task < -1 || task + 1 >= (int64_t)x->n_tasks) return mc_index_damaged(x, "a picture of an unknown task", err);
-  if (!feature || (size_t)sqlite3_column_bytes(s, 2) != n * sizeof *row) return mc_index_damaged(x, "a feature's length", err);
+  if (!feature || (size_t)sqlite3_column_bytes(s, 2) != n * sizeof *row)
+    return mc_index_damaged(x, "a feature's length", err);
   x->row_task[i] = (int32_t)(task + 1);
   x->base[i] = (float)sqlite3_column_double(s, 3);
   if (!(fabsf(x->base[i]) <= 2)) return mc_index_damaged(x, "a feature's base", err);
@@ -66,7 +67,8 @@ static moeclip_code read_rows(moeclip_index *x, moeclip_error *err) {
   x->ids = mc_alloc(n, sizeof *x->ids);
   x->row_task = mc_alloc(n, sizeof *x->row_task);
   x->base = mc_alloc(n, sizeof *x->base);
-  if (!x->features || !x->ids || !x->base || !x->row_task) return mc_fail_memory(err, n * x->stride * sizeof *x->features, "the features");
+  if (!x->features || !x->ids || !x->base || !x->row_task)
+    return mc_fail_memory(err, n * x->stride * sizeof *x->features, "the features");
   MC_TRY(mc_index_prepare(x, "SELECT id, task, feature, base FROM features WHERE stale = 0 ORDER BY id", &s, err));
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK; i++) {

@@ -45,7 +45,8 @@ static int64_t encoder_of(const moeclip_tensor **t, size_t n, const char *backbo
 }
 
 /* What all pictures that go through adapters share: the experts, and, when fine-tuned, the whole image tower. */
-static void shared_parts(const moeclip_learner *l, const moeclip_tensor **t, size_t n, char experts[65], char tuned[65]) {
+static void shared_parts(const moeclip_learner *l, const moeclip_tensor **t, size_t n, char experts[65],
+                         char tuned[65]) {
   mc_sha256 adapted, whole;
   mc_sha256_init(&adapted);
   mc_sha256_init(&whole);
@@ -58,8 +59,8 @@ static void shared_parts(const moeclip_learner *l, const moeclip_tensor **t, siz
   mc_sha256_hex(&whole, tuned);
 }
 
-static moeclip_code hash(moeclip_learner *l, const moeclip_tensors *state, const moeclip_tensor **t, size_t n, mc_identity *out,
-                         moeclip_error *err) {
+static moeclip_code hash(moeclip_learner *l, const moeclip_tensors *state, const moeclip_tensor **t, size_t n,
+                         mc_identity *out, moeclip_error *err) {
   const char *text = moeclip_tensors_metadata(state, "moeclip.state"), *backbone = moeclip_model_fingerprint(l->model);
   char experts[65], tuned[65];
   mc_sha256 all, route;
@@ -79,7 +80,8 @@ static moeclip_code hash(moeclip_learner *l, const moeclip_tensors *state, const
   shared_parts(l, t, n, experts, tuned);
   for (int task = -1; task < l->n_tasks; task++) {
     int router = mc_learner_router(l, task);
-    out->encoder[task + 1] = task < 0 || l->tuned ? encoder_of(t, 0, backbone, tuned, 0) : encoder_of(t, n, backbone, experts, router);
+    out->encoder[task + 1] =
+        task < 0 || l->tuned ? encoder_of(t, 0, backbone, tuned, 0) : encoder_of(t, n, backbone, experts, router);
   }
   return MOECLIP_OK;
 }
@@ -91,7 +93,8 @@ moeclip_code mc_identity_of(moeclip_learner *l, mc_identity *out, moeclip_error 
   MC_TRY(moeclip_tensors_create(&state, err));
   moeclip_code code = mc_state_store(l, state, err);
   size_t n = moeclip_tensors_count(state);
-  if (code == MOECLIP_OK && !(sorted = mc_alloc(n, sizeof *sorted))) code = mc_fail_memory(err, n * sizeof *sorted, "hashes");
+  if (code == MOECLIP_OK && !(sorted = mc_alloc(n, sizeof *sorted)))
+    code = mc_fail_memory(err, n * sizeof *sorted, "hashes");
   for (size_t i = 0; code == MOECLIP_OK && i < n; i++) sorted[i] = moeclip_tensors_at(state, i);
   if (code == MOECLIP_OK && n > 0) qsort(sorted, n, sizeof *sorted, by_name);
   if (code == MOECLIP_OK) code = hash(l, state, sorted, n, out, err);

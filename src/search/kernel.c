@@ -5,7 +5,10 @@
 #include "compute/vector.h"
 #include "search/search.h"
 
-typedef union bits { float f; uint32_t u; } bits;
+typedef union bits {
+  float f;
+  uint32_t u;
+} bits;
 
 void mc_to_half(const float *in, size_t n, uint16_t *out) {
   for (size_t i = 0; i < n; i++) {
@@ -54,7 +57,7 @@ void mc_dot_rows(const uint16_t *rows, const float *query, int64_t n, int64_t st
   }
 }
 
-/* --- the best ------------------------------------------------------------------------------------------------------------- */
+/* --- the best ----------------------------------------------------------------------------------------------------- */
 
 /* The worst of the kept stands at the root. */
 static bool worse(mc_best a, mc_best b) { return a.score < b.score || (!(b.score < a.score) && a.row > b.row); }

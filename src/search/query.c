@@ -19,17 +19,17 @@ typedef struct search {
   const moeclip_query *queries;
   size_t n_queries;
   const moeclip_search_options *o;
-  uint8_t *present;    /* [n_tasks]: are there pictures of it that may be found? */
-  uint8_t *allowed;    /* [n_rows], or NULL: all */
-  float *cosine;       /* [n_queries, n_tasks, stride] the queries as each task encodes them */
-  float *bias;         /* [n_queries, n_tasks] subtracted from the cosine */
+  uint8_t *present; /* [n_tasks]: are there pictures of it that may be found? */
+  uint8_t *allowed; /* [n_rows], or NULL: all */
+  float *cosine;    /* [n_queries, n_tasks, stride] the queries as each task encodes them */
+  float *bias;      /* [n_queries, n_tasks] subtracted from the cosine */
 } search;
 
 static float *vector(const search *s, size_t query, size_t task) {
   return s->cosine + (query * s->x->n_tasks + task) * s->x->stride;
 }
 
-/* --- the queries -------------------------------------------------------------------------------------------------------------- */
+/* --- the queries -------------------------------------------------------------------------------------------------- */
 
 static moeclip_code encode_query(const search *s, size_t q, size_t task, float *out, moeclip_error *err) {
   static const char *const as_it_is[] = {"{}"};
@@ -37,7 +37,8 @@ static moeclip_code encode_query(const search *s, size_t q, size_t task, float *
   int number = (int)task - 1;
   if (!query->text) return moeclip_learner_encode_images(s->l, query->image, 1, number, NULL, NULL, out, err);
   const char *const *templates = s->o->n_templates ? s->o->templates : as_it_is;
-  return mc_class_features(s->l, number, templates, s->o->n_templates ? s->o->n_templates : 1, &query->text, 1, NULL, out, err);
+  return mc_class_features(s->l, number, templates, s->o->n_templates ? s->o->n_templates : 1, &query->text, 1, NULL,
+                           out, err);
 }
 
 /* A picture belongs to a task itself: cosines through the adapters of another one say little. */
@@ -45,7 +46,8 @@ static moeclip_code prefer_own_task(search *s, size_t q, moeclip_error *err) {
   float *feature = mc_alloc((size_t)s->x->embed, sizeof *feature);
   int own = MOECLIP_TASK_NONE;
   if (!feature) return mc_fail_memory(err, (size_t)s->x->embed * sizeof *feature, "queries");
-  moeclip_code code = moeclip_learner_encode_images(s->l, s->queries[q].image, 1, MOECLIP_TASK_AUTO, &own, NULL, feature, err);
+  moeclip_code code =
+      moeclip_learner_encode_images(s->l, s->queries[q].image, 1, MOECLIP_TASK_AUTO, &own, NULL, feature, err);
   free(feature);
   for (size_t t = 0; t < s->x->n_tasks; t++) s->bias[q * s->x->n_tasks + t] = (int)t - 1 == own ? 0 : 1;
   return code;
@@ -65,7 +67,7 @@ static moeclip_code encode_all(search *s, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* --- what may be found -------------------------------------------------------------------------------------------------------- */
+/* --- what may be found -------------------------------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -92,7 +94,8 @@ static moeclip_code allow_under(search *s, const char *under, moeclip_error *err
     code = mc_index_column_path(x, all, 1, &path, err);
     if (code != MOECLIP_OK) break;
     int64_t id = sqlite3_column_int64(all, 0);
-    const int64_t *found = mc_is_below(path, folder) && x->n_rows ? bsearch(&id, x->ids, x->n_rows, sizeof id, by_id) : NULL;
+    const int64_t *found =
+        mc_is_below(path, folder) && x->n_rows ? bsearch(&id, x->ids, x->n_rows, sizeof id, by_id) : NULL;
     if (found) s->allowed[found - x->ids] = 1;
     free(path);
   }
@@ -108,7 +111,8 @@ static moeclip_code choose_task(search *s, const char *task, moeclip_error *err)
     for (only = 1; only < x->n_tasks && strcmp(x->tasks[only].name, task) != 0; only++) continue;
   }
   if (only >= x->n_tasks) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %s: the index %s has no such task; `moeclip info` lists them", task, x->path);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "task %s: the index %s has no such task; `moeclip info` lists them",
+                   task, x->path);
   }
   for (size_t t = 0; t < x->n_tasks; t++) s->present[t] &= t == only;
   return MOECLIP_OK;
@@ -123,7 +127,7 @@ static moeclip_code choose_rows(search *s, moeclip_error *err) {
   return s->o->under ? allow_under(s, s->o->under, err) : MOECLIP_OK;
 }
 
-/* --- the scan ------------------------------------------------------------------------------------------------------------------- */
+/* --- the scan ----------------------------------------------------------------------------------------------------- */
 
 typedef struct scan {
   const search *s;
@@ -164,7 +168,8 @@ static void scan_parts(void *context, int64_t begin, int64_t end) {
   }
 }
 
-static moeclip_code take_path(const search *s, sqlite3_stmt *get, const mc_best *b, moeclip_hit *out, moeclip_error *err) {
+static moeclip_code take_path(const search *s, sqlite3_stmt *get, const mc_best *b, moeclip_hit *out,
+                              moeclip_error *err) {
   moeclip_index *x = s->x;
   bool row;
   sqlite3_bind_int64(get, 1, x->ids[b->row]);
@@ -227,21 +232,25 @@ static moeclip_code scan_query(const search *s, size_t query, moeclip_hits *out,
   return code;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------------------------ */
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 static moeclip_code check_learner(const moeclip_index *x, moeclip_learner *l, moeclip_error *err) {
   const char *backbone = moeclip_model_fingerprint(l->model);
   mc_identity identity;
   if (!*x->backbone) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: nothing was indexed yet", x->path);
   if (strcmp(x->backbone, backbone) != 0) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: was made with another model (fingerprint %s) than %s (%s); index again, or name the "
-                   "model that it was made with", x->path, x->backbone, moeclip_model_path(l->model), backbone);
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "%s: was made with another model (fingerprint %s) than %s (%s); index again, or name the "
+                   "model that it was made with",
+                   x->path, x->backbone, moeclip_model_path(l->model), backbone);
   }
   MC_TRY(mc_identity_of(l, &identity, err));
-  bool same = strcmp(identity.all, x->state) == 0 && x->embed == l->model->clip->sizes.embed && (int)x->n_tasks == l->n_tasks + 1;
+  bool same = strcmp(identity.all, x->state) == 0 && x->embed == l->model->clip->sizes.embed &&
+              (int)x->n_tasks == l->n_tasks + 1;
   mc_identity_clear(&identity);
   if (same) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: was made with another state; index again with this one, or name that one", x->path);
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                 "%s: was made with another state; index again with this one, or name that one", x->path);
 }
 
 static moeclip_code run(search *s, moeclip_hits *out, moeclip_error *err) {
@@ -253,14 +262,16 @@ static moeclip_code run(search *s, moeclip_hits *out, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-moeclip_code moeclip_index_search(moeclip_index *index, moeclip_learner *learner, const moeclip_query *queries, size_t n_queries,
-                                  const moeclip_search_options *options, moeclip_hits *out, moeclip_error *err) {
+moeclip_code moeclip_index_search(moeclip_index *index, moeclip_learner *learner, const moeclip_query *queries,
+                                  size_t n_queries, const moeclip_search_options *options, moeclip_hits *out,
+                                  moeclip_error *err) {
   moeclip_search_options defaults;
   moeclip_search_options_defaults(&defaults);
   search s = {.x = index, .l = learner, .queries = queries, .n_queries = n_queries, .o = options ? options : &defaults};
   for (size_t q = 0; q < n_queries; q++) {
     out[q] = (moeclip_hits){0};
-    if (!queries[q].text && !queries[q].image) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "query %zu is neither a text nor a picture", q);
+    if (!queries[q].text && !queries[q].image)
+      return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "query %zu is neither a text nor a picture", q);
   }
   if (s.o->top < 1) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the %d best are asked for", s.o->top);
   /* One transaction: the features, the paths, the tasks and the state belong together. */

@@ -24,7 +24,10 @@ typedef struct walk {
   const moeclip_callbacks *callbacks;
 } walk;
 
-typedef struct names { char **items; size_t n, capacity; } names;
+typedef struct names {
+  char **items;
+  size_t n, capacity;
+} names;
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
@@ -81,7 +84,8 @@ static moeclip_code add(mc_scan *s, char *path, const struct stat *st, moeclip_e
     s->items = grown;
     s->capacity = capacity;
   }
-  s->items[s->n++] = (mc_found){path, (int64_t)st->st_size, (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
+  s->items[s->n++] =
+      (mc_found){path, (int64_t)st->st_size, (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec};
   return MOECLIP_OK;
 }
 
@@ -145,7 +149,8 @@ static moeclip_code visit(const walk *w, const char *folder, int depth, moeclip_
   if (depth > MAX_DEPTH) return pass_over(w, folder, "too many folders inside one another", err);
   if (stat(folder, &st) == 0) MC_TRY(enter(w->s, &st, &again, err));
   if (again) return MOECLIP_OK;
-  moeclip_progress p = {.phase = "scan", .task = "", .step = (int64_t)w->s->n, .n_steps = INT64_MAX, .loss = (double)NAN};
+  moeclip_progress p = {
+      .phase = "scan", .task = "", .step = (int64_t)w->s->n, .n_steps = INT64_MAX, .loss = (double)NAN};
   if (w->callbacks && w->callbacks->progress && w->callbacks->progress(w->callbacks->context, &p)) {
     return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
   }
@@ -155,12 +160,14 @@ static moeclip_code visit(const walk *w, const char *folder, int depth, moeclip_
   } else if (code == MOECLIP_OK && failed) {
     code = pass_over(w, folder, strerror(failed), err);
   }
-  for (size_t i = 0; code == MOECLIP_OK && i < list_of.n; i++) code = visit_one(w, folder, list_of.items[i], depth + 1, err);
+  for (size_t i = 0; code == MOECLIP_OK && i < list_of.n; i++)
+    code = visit_one(w, folder, list_of.items[i], depth + 1, err);
   mc_names_free(list_of.items, list_of.n);
   return code;
 }
 
-moeclip_code mc_scan_folder(mc_scan *s, const char *root, bool hidden, const moeclip_callbacks *callbacks, moeclip_error *err) {
+moeclip_code mc_scan_folder(mc_scan *s, const char *root, bool hidden, const moeclip_callbacks *callbacks,
+                            moeclip_error *err) {
   walk w = {s, hidden, callbacks};
   return visit(&w, root, 0, err);
 }

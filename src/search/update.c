@@ -17,7 +17,7 @@
 
 void moeclip_index_options_defaults(moeclip_index_options *o) { *o = (moeclip_index_options){.batch = 64}; }
 
-/* --- transactions ----------------------------------------------------------------------------------------------------------- */
+/* --- transactions ------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_update_write(mc_update *u, moeclip_error *err) {
   moeclip_index *x = u->index;
@@ -43,7 +43,8 @@ moeclip_code mc_update_commit(mc_update *u, bool now, moeclip_error *err) {
 
 moeclip_code mc_update_cancelled(mc_update *u, const moeclip_progress *p, moeclip_error *err) {
   if (!u->callbacks || !u->callbacks->progress || !u->callbacks->progress(u->callbacks->context, p)) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped; what was indexed is kept: give the same command again to go on");
+  return mc_fail(err, MOECLIP_ERROR_CANCELLED,
+                 "stopped; what was indexed is kept: give the same command again to go on");
 }
 
 moeclip_code mc_update_picture(mc_update *u, const mc_todo *t, int64_t *id, moeclip_error *err) {
@@ -74,30 +75,36 @@ static moeclip_code prepare(mc_update *u, moeclip_error *err) {
     const char *sql;
   } all[] = {
       {&u->put_picture,
-       "INSERT INTO pictures(path, size, mtime_ns, sha256, error) VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(path) DO UPDATE SET "
+       "INSERT INTO pictures(path, size, mtime_ns, sha256, error) VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(path) DO "
+       "UPDATE SET "
        "size = ?2, mtime_ns = ?3, sha256 = ?4, error = ?5 RETURNING id"},
-      {&u->put_feature, "INSERT OR REPLACE INTO features(id, task, encoder, stale, score, feature, base) VALUES(?1, ?2, ?3, 0, ?4, ?5, ?6)"},
+      {&u->put_feature,
+       "INSERT OR REPLACE INTO features(id, task, encoder, stale, score, feature, base) VALUES(?1, ?2, ?3, 0, ?4, ?5, "
+       "?6)"},
       {&u->drop_feature, "DELETE FROM features WHERE id = ?1"},
       {&u->get_feature,
-       "SELECT feature FROM features JOIN pictures USING(id) WHERE id = ?1 AND task = ?2 AND encoder = ?3 AND sha256 = ?4"},
+       "SELECT feature FROM features JOIN pictures USING(id) WHERE id = ?1 AND task = ?2 AND encoder = ?3 AND sha256 = "
+       "?4"},
       {&u->keep_feature, "UPDATE features SET stale = 0, score = ?1, base = ?3 WHERE id = ?2"},
       {&u->get_run, "SELECT value FROM meta WHERE key = 'run'"},
       {&u->find,
-       "SELECT p.id, p.size, p.mtime_ns, p.sha256, p.error IS NOT NULL, f.stale = 0 FROM pictures p LEFT JOIN features f USING(id) "
+       "SELECT p.id, p.size, p.mtime_ns, p.sha256, p.error IS NOT NULL, f.stale = 0 FROM pictures p LEFT JOIN features "
+       "f USING(id) "
        "WHERE p.path = ?1"},
       {&u->same_size, "SELECT 1 FROM pictures WHERE size = ?1 LIMIT 1"},
       {&u->same_content,
        "SELECT id FROM pictures JOIN features USING(id) WHERE size = ?1 AND sha256 = ?2 AND stale = 0 LIMIT 1"},
       {&u->copy_feature,
-       "INSERT OR REPLACE INTO features SELECT ?1, task, encoder, stale, score, base, feature FROM features WHERE id = ?2"},
+       "INSERT OR REPLACE INTO features SELECT ?1, task, encoder, stale, score, base, feature FROM features WHERE id = "
+       "?2"},
   };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) MC_TRY(mc_index_prepare(u->index, all[i].sql, all[i].s, err));
   return MOECLIP_OK;
 }
 
 static void finish(mc_update *u) {
-  sqlite3_stmt *all[] = {u->put_picture, u->put_feature, u->drop_feature, u->get_feature, u->keep_feature,
-                         u->get_run, u->find, u->same_size, u->same_content, u->copy_feature};
+  sqlite3_stmt *all[] = {u->put_picture, u->put_feature, u->drop_feature, u->get_feature,  u->keep_feature,
+                         u->get_run,     u->find,        u->same_size,    u->same_content, u->copy_feature};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) sqlite3_finalize(all[i]);
   if (u->open) sqlite3_exec(u->index->db, "ROLLBACK", NULL, NULL, NULL);
   mc_identity_clear(&u->identity);
@@ -105,7 +112,7 @@ static void finish(mc_update *u) {
   free(u->todo);
 }
 
-/* --- the learner ------------------------------------------------------------------------------------------------------------ */
+/* --- the learner -------------------------------------------------------------------------------------------------- */
 
 static moeclip_code set_text(mc_update *u, const char *key, const char *value, moeclip_error *err) {
   return mc_index_set_meta(u->index, key, value ? value : "", value ? strlen(value) : 0, err);
@@ -113,17 +120,20 @@ static moeclip_code set_text(mc_update *u, const char *key, const char *value, m
 
 static moeclip_code set_run(mc_update *u, moeclip_error *err) {
   uint8_t bytes[16];
-  if (getentropy(bytes, sizeof bytes) != 0) return mc_fail(err, MOECLIP_ERROR_IO, "no random bytes: %s", strerror(errno));
+  if (getentropy(bytes, sizeof bytes) != 0)
+    return mc_fail(err, MOECLIP_ERROR_IO, "no random bytes: %s", strerror(errno));
   for (int i = 0; i < 16; i++) snprintf(u->run + 2 * i, 3, "%02x", bytes[i]);
   return set_text(u, "run", u->run, err);
 }
 
-/* With the selector as it was, a feature whose encoder is as it was stays; else every picture's task must be asked for anew. */
+/* With the selector as it was, a feature whose encoder is as it was stays; else every picture's task must be asked for
+ * anew. */
 static moeclip_code mark_stale(mc_update *u, bool same_route, moeclip_error *err) {
   const moeclip_index *x = u->index;
   sqlite3_stmt *s;
   if (!same_route) return mc_index_exec(x, "UPDATE features SET stale = 1", err);
-  MC_TRY(mc_index_prepare(x, "UPDATE features SET stale = 1 WHERE (task = ?1 AND encoder <> ?2) OR task >= ?3", &s, err));
+  MC_TRY(
+      mc_index_prepare(x, "UPDATE features SET stale = 1 WHERE (task = ?1 AND encoder <> ?2) OR task >= ?3", &s, err));
   moeclip_code code = MOECLIP_OK;
   sqlite3_bind_int64(s, 3, u->learner->n_tasks);
   for (int t = -1; code == MOECLIP_OK && t < u->learner->n_tasks; t++) {
@@ -202,7 +212,7 @@ static moeclip_code take_learner(mc_update *u, moeclip_error *err) {
   return set_text(u, "embed", embed, err);
 }
 
-/* --- the folders ------------------------------------------------------------------------------------------------------------ */
+/* --- the folders -------------------------------------------------------------------------------------------------- */
 
 static moeclip_code remember_root(mc_update *u, const char *given, moeclip_error *err) {
   const moeclip_index *x = u->index;
@@ -240,8 +250,9 @@ static moeclip_code begin(mc_update *u, const char *const *roots, size_t n_roots
 static moeclip_code count_stale(mc_update *u, int64_t *out, moeclip_error *err) {
   sqlite3_stmt *s;
   bool row;
-  MC_TRY(mc_index_prepare(u->index,
-                          "SELECT count(*) FROM pictures LEFT JOIN features USING(id) WHERE error IS NULL AND stale IS NOT 0", &s, err));
+  MC_TRY(mc_index_prepare(
+      u->index, "SELECT count(*) FROM pictures LEFT JOIN features USING(id) WHERE error IS NULL AND stale IS NOT 0", &s,
+      err));
   moeclip_code code = mc_index_step(u->index, s, &row, err);
   *out = row ? sqlite3_column_int64(s, 0) : 0;
   sqlite3_finalize(s);
@@ -249,8 +260,8 @@ static moeclip_code count_stale(mc_update *u, int64_t *out, moeclip_error *err) 
 }
 
 /* Those given, or all when the learner has changed or an earlier update for that was broken off. */
-static moeclip_code scan(mc_update *u, const char *const *given, size_t n_given, mc_scan *s, char ***roots, size_t *n_roots,
-                         moeclip_error *err) {
+static moeclip_code scan(mc_update *u, const char *const *given, size_t n_given, mc_scan *s, char ***roots,
+                         size_t *n_roots, moeclip_error *err) {
   int64_t stale;
   MC_TRY(count_stale(u, &stale, err));
   bool all = n_given == 0 || stale > 0;
@@ -260,13 +271,14 @@ static moeclip_code scan(mc_update *u, const char *const *given, size_t n_given,
   *n_roots = n;
   for (size_t i = 0; i < n; i++) {
     (*roots)[i] = all ? mc_strdup(u->index->roots[i]) : realpath(given[i], NULL);
-    if (!(*roots)[i]) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder", all ? u->index->roots[i] : given[i]);
+    if (!(*roots)[i])
+      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder", all ? u->index->roots[i] : given[i]);
     MC_TRY(mc_scan_folder(s, (*roots)[i], u->options->hidden, u->callbacks, err));
   }
   return mc_scan_links(s, u->options->hidden, u->callbacks, err);
 }
 
-/* --- one picture -------------------------------------------------------------------------------------------------------------- */
+/* --- one picture -------------------------------------------------------------------------------------------------- */
 
 static moeclip_code todo(mc_update *u, const mc_todo *t, moeclip_error *err) {
   if (u->n_todo == u->capacity) {
@@ -318,7 +330,7 @@ static moeclip_code take_content(mc_update *u, const mc_todo *t, int64_t from, m
 typedef struct known {
   int64_t id, size, mtime_ns; /* id 0: not in the index */
   uint8_t sha256[32];
-  bool broken, good;          /* good: it has a feature that holds */
+  bool broken, good; /* good: it has a feature that holds */
 } known;
 
 static moeclip_code look_up(mc_update *u, const char *path, known *k, moeclip_error *err) {
@@ -330,8 +342,10 @@ static moeclip_code look_up(mc_update *u, const char *path, known *k, moeclip_er
   free(stored);
   moeclip_code code = mc_index_step(u->index, u->find, &row, err);
   if (code == MOECLIP_OK && row) {
-    *k = (known){.id = sqlite3_column_int64(u->find, 0), .size = sqlite3_column_int64(u->find, 1),
-                 .mtime_ns = sqlite3_column_int64(u->find, 2), .broken = sqlite3_column_int(u->find, 4) != 0,
+    *k = (known){.id = sqlite3_column_int64(u->find, 0),
+                 .size = sqlite3_column_int64(u->find, 1),
+                 .mtime_ns = sqlite3_column_int64(u->find, 2),
+                 .broken = sqlite3_column_int(u->find, 4) != 0,
                  .good = sqlite3_column_int(u->find, 5) != 0};
     if (sqlite3_column_bytes(u->find, 3) == 32) memcpy(k->sha256, sqlite3_column_blob(u->find, 3), 32);
   }
@@ -378,9 +392,11 @@ static moeclip_code consider_all(mc_update *u, const mc_scan *s, moeclip_error *
   return mc_update_commit(u, true, err);
 }
 
-/* --- what is gone -------------------------------------------------------------------------------------------------------------- */
+/* --- what is gone ------------------------------------------------------------------------------------------------- */
 
-static int by_path(const void *a, const void *b) { return strcmp(((const mc_found *)a)->path, ((const mc_found *)b)->path); }
+static int by_path(const void *a, const void *b) {
+  return strcmp(((const mc_found *)a)->path, ((const mc_found *)b)->path);
+}
 
 static bool below_any(const char *path, char *const *folders, size_t n) {
   for (size_t i = 0; i < n; i++) {
@@ -389,8 +405,8 @@ static bool below_any(const char *path, char *const *folders, size_t n) {
   return false;
 }
 
-static moeclip_code list_gone(mc_update *u, const mc_scan *s, char *const *roots, size_t n_roots, int64_t **gone, size_t *n,
-                              moeclip_error *err) {
+static moeclip_code list_gone(mc_update *u, const mc_scan *s, char *const *roots, size_t n_roots, int64_t **gone,
+                              size_t *n, moeclip_error *err) {
   sqlite3_stmt *all;
   bool row = true;
   size_t capacity = 0;
@@ -438,10 +454,10 @@ static moeclip_code remove_gone(mc_update *u, mc_scan *s, char *const *roots, si
   return code == MOECLIP_OK ? mc_update_commit(u, true, err) : code;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------------------------ */
+/* --- all of it ---------------------------------------------------------------------------------------------------- */
 
-static moeclip_code update(mc_update *u, const char *const *roots, size_t n_roots, mc_scan *s, char ***visited, size_t *n_visited,
-                           moeclip_error *err) {
+static moeclip_code update(mc_update *u, const char *const *roots, size_t n_roots, mc_scan *s, char ***visited,
+                           size_t *n_visited, moeclip_error *err) {
   MC_TRY(mc_identity_of(u->learner, &u->identity, err));
   MC_TRY(mc_base_init(&u->base, u->learner, err));
   MC_TRY(prepare(u, err));
@@ -457,16 +473,20 @@ static moeclip_code update(mc_update *u, const char *const *roots, size_t n_root
   return count_stale(u, &u->report->stale, err);
 }
 
-moeclip_code moeclip_index_update(moeclip_index *index, moeclip_learner *learner, const char *const *roots, size_t n_roots,
-                                  const moeclip_index_options *options, const moeclip_callbacks *callbacks,
-                                  moeclip_index_report *report, moeclip_error *err) {
+moeclip_code moeclip_index_update(moeclip_index *index, moeclip_learner *learner, const char *const *roots,
+                                  size_t n_roots, const moeclip_index_options *options,
+                                  const moeclip_callbacks *callbacks, moeclip_index_report *report,
+                                  moeclip_error *err) {
   moeclip_index_options defaults;
   moeclip_index_report own;
   mc_scan s = {0};
   char **visited = NULL;
   size_t n_visited = 0;
   moeclip_index_options_defaults(&defaults);
-  mc_update u = {.index = index, .learner = learner, .options = options ? options : &defaults, .callbacks = callbacks,
+  mc_update u = {.index = index,
+                 .learner = learner,
+                 .options = options ? options : &defaults,
+                 .callbacks = callbacks,
                  .report = report ? report : &own};
   *u.report = (moeclip_index_report){0};
   if (u.options->batch < 1) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "a batch of %d pictures", u.options->batch);

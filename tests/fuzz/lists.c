@@ -1,5 +1,5 @@
-/* The lists of the benchmarks' sets. The first byte names the set; bytes 0xff split the rest into its files. The pictures a.jpg,
- * b.jpg, x_1.jpg and sun_a.jpg lie wherever lists may look for them. Seeds: seeds/lists. */
+/* The lists of the benchmarks' sets. The first byte names the set; bytes 0xff split the rest into its files. The
+ * pictures a.jpg, b.jpg, x_1.jpg and sun_a.jpg lie wherever lists may look for them. Seeds: seeds/lists. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +24,13 @@ static const struct {
     {"TinyImageNet", "tiny-imagenet-200", {"wnids.txt", "words.txt", "val/val_annotations.txt"}},
 };
 static const char *const folders[N_SETS][4] = {
-    {"images"}, {"images", "images/a", "labels"}, {"images", "images/a", "meta"}, {"images", "images/a", "meta"},
-    {"images", "annotations"}, {"a", "a/abbey", "b"}, {"val/images", "train/n01443537/images", "train/n01629819/images"},
+    {"images"},
+    {"images", "images/a", "labels"},
+    {"images", "images/a", "meta"},
+    {"images", "images/a", "meta"},
+    {"images", "annotations"},
+    {"a", "a/abbey", "b"},
+    {"val/images", "train/n01443537/images", "train/n01629819/images"},
 };
 
 static char root[64];

@@ -1,5 +1,5 @@
-/* Pictures with captions. The first byte says in which form the rest comes: a CSV file, a text beside a picture, or the name of
- * a class's folder. Seeds: seeds/pairs. */
+/* Pictures with captions. The first byte says in which form the rest comes: a CSV file, a text beside a picture, or the
+ * name of a class's folder. Seeds: seeds/pairs. */
 #include "data/pairs.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What follows decoding, for pictures of every shape: the evaluation transform and the training one. Bytes: width, height (two
- * each), size, smallest crop, then pixels, repeated. Seeds: seeds/preprocess. */
+/* What follows decoding, for pictures of every shape: the evaluation transform and the training one. Bytes: width,
+ * height (two each), size, smallest crop, then pixels, repeated. Seeds: seeds/preprocess. */
 #include <stdlib.h>
 #include <string.h>
 

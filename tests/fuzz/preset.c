@@ -22,10 +22,13 @@ static const mc_option options[] = {
     {MC_OPT_INT, "whole", "N", "", offsetof(settings, whole), 1, 100, 0, 0},
     {MC_OPT_REAL, "real", "X", "", offsetof(settings, real), 0, 1, 0, 0},
 };
-static const mc_command command = {.name = "fuzz", .options = options, .n_options = 2, .options_size = sizeof(settings)};
+static const mc_command command = {
+    .name = "fuzz", .options = options, .n_options = 2, .options_size = sizeof(settings)};
 static const mc_preset_field fields[] = {
-    {"flag", MC_OPT_FLAG, NULL, offsetof(settings, flag)},       {"whole", MC_OPT_INT, "whole", offsetof(settings, whole)},
-    {"many", MC_OPT_LONG, NULL, offsetof(settings, many)},       {"real", MC_OPT_REAL, "real", offsetof(settings, real)},
+    {"flag", MC_OPT_FLAG, NULL, offsetof(settings, flag)},
+    {"whole", MC_OPT_INT, "whole", offsetof(settings, whole)},
+    {"many", MC_OPT_LONG, NULL, offsetof(settings, many)},
+    {"real", MC_OPT_REAL, "real", offsetof(settings, real)},
     {"free", MC_OPT_REAL, NULL, offsetof(settings, free_real)},
 };
 

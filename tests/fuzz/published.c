@@ -1,12 +1,15 @@
-/* The method's released checkpoints. They are too large for a seed: the input is a list of changes to those of a tiny learner.
- * Seeds: seeds/published. */
+/* The method's released checkpoints. They are too large for a seed: the input is a list of changes to those of a tiny
+ * learner. Seeds: seeds/published. */
 #include "tiny.h"
 
 #include "moeclip/published.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
-typedef struct file { uint8_t *data; size_t n; } file;
+typedef struct file {
+  uint8_t *data;
+  size_t n;
+} file;
 
 /* X.pth and X_autochooser.pth of a tiny learner. */
 static const file *base(void) {
@@ -14,7 +17,8 @@ static const file *base(void) {
   char path[2][64];
   if (files[0].data) return files;
   moeclip_learner *l = tiny_learner(1);
-  for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "/dev/shm/moeclip-fuzz-published-%ld-%d", (long)getpid(), i);
+  for (int i = 0; i < 2; i++)
+    snprintf(path[i], sizeof path[i], "/dev/shm/moeclip-fuzz-published-%ld-%d", (long)getpid(), i);
   if (moeclip_learner_to_published(l, path[0], path[1], NULL) != MOECLIP_OK) abort();
   for (int i = 0; i < 2; i++) {
     files[i].data = tiny_read(path[i], &files[i].n);
@@ -24,8 +28,8 @@ static const file *base(void) {
   return files;
 }
 
-/* One change: the file and what is done (bits 0 to 2 of the first byte), where (three bytes; from the end when bit 3 is set), how
- * many bytes, and, when bytes are put there, those. The length of the change; 0: there is none. */
+/* One change: the file and what is done (bits 0 to 2 of the first byte), where (three bytes; from the end when bit 3 is
+ * set), how many bytes, and, when bytes are put there, those. The length of the change; 0: there is none. */
 static size_t change(file files[2], const uint8_t *data, size_t n) {
   if (n < 5) return 0;
   file *f = &files[data[0] & 1];

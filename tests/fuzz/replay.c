@@ -1,5 +1,5 @@
-/* Feeds files to a fuzz target without libFuzzer: fuzz_replay_NAME FILE|FOLDER... Every one must end without a crash. Or makes the
- * target's seeds: fuzz_replay_NAME --make FOLDER. */
+/* Feeds files to a fuzz target without libFuzzer: fuzz_replay_NAME FILE|FOLDER... Every one must end without a crash.
+ * Or makes the target's seeds: fuzz_replay_NAME --make FOLDER. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* matrix.json, which `learn` reads back when a run goes on. Seeds: seeds/results, made by fuzz_replay_results --make. */
+/* matrix.json, which `learn` reads back when a run goes on. Seeds: seeds/results, made by fuzz_replay_results --make.
+ */
 #include "cli/results.h"
 
 #include <stdio.h>
@@ -14,7 +15,8 @@ static const char *const tasks[] = {"one"};
 
 static moeclip_code open_results(const char *folder, mc_results *r, moeclip_error *err) {
   json_t *run = json_pack("{s:s, s:i}", "backbone", "b", "seed", 1);
-  json_t *columns = json_pack("[{s:s, s:i, s:i}, {s:s, s:n, s:i}]", "name", "one", "task", 0, "same", 1, "name", "other", "task", "same", 2);
+  json_t *columns = json_pack("[{s:s, s:i, s:i}, {s:s, s:n, s:i}]", "name", "one", "task", 0, "same", 1, "name",
+                              "other", "task", "same", 2);
   return mc_results_open(folder, run, columns, tasks, 1, "sum", r, err);
 }
 

@@ -1,5 +1,5 @@
-/* A learner's state, and the checkpoint of an unfinished task: everything behind the checksum, which no mutation would pass.
- * Seeds: seeds/state, made by fuzz_replay_state --make. */
+/* A learner's state, and the checkpoint of an unfinished task: everything behind the checksum, which no mutation would
+ * pass. Seeds: seeds/state, made by fuzz_replay_state --make. */
 #include "tiny.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);

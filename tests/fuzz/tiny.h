@@ -31,7 +31,8 @@ static inline moeclip_model *tiny_model(void) {
   snprintf(path, sizeof path, "/dev/shm/moeclip-fuzz-model-%ld", (long)getpid());
   if (mc_clip_create(&sizes, 1, &clip, NULL) != MOECLIP_OK || moeclip_tensors_create(&t, NULL) != MOECLIP_OK ||
       mc_clip_store(clip, MOECLIP_F32, t, NULL) != MOECLIP_OK ||
-      moeclip_tensors_write_safetensors(t, path, NULL) != MOECLIP_OK || moeclip_model_load(path, &o, &m, NULL) != MOECLIP_OK) {
+      moeclip_tensors_write_safetensors(t, path, NULL) != MOECLIP_OK ||
+      moeclip_model_load(path, &o, &m, NULL) != MOECLIP_OK) {
     abort();
   }
   unlink(path);
@@ -76,7 +77,9 @@ static inline void tiny_use(moeclip_learner *l) {
   moeclip_image images[2] = {{8, 8, rgb}, {4, 4, rgb}};
   float out[2 * TINY_EMBED];
   moeclip_error err = {0};
-  if (moeclip_learner_encode_images(l, images, 2, MOECLIP_TASK_AUTO, NULL, NULL, out, &err) != MOECLIP_OK && !err.message[0]) abort();
+  if (moeclip_learner_encode_images(l, images, 2, MOECLIP_TASK_AUTO, NULL, NULL, out, &err) != MOECLIP_OK &&
+      !err.message[0])
+    abort();
   if (moeclip_learner_tasks(l) > 0 &&
       moeclip_learner_encode_images(l, images, 2, 0, NULL, NULL, out, &err) != MOECLIP_OK && !err.message[0]) {
     abort();

@@ -1,6 +1,6 @@
 /*
- * The index of pictures: the kernel against plain loops, hits against what the encoders say, updates step by step, and the change
- * of state, model and process.
+ * The index of pictures: the kernel against plain loops, hits against what the encoders say, updates step by step, and
+ * the change of state, model and process.
  */
 #include "moeclip/search.h"
 
@@ -17,7 +17,7 @@
 
 static moeclip_error err;
 
-/* --- the kernel ------------------------------------------------------------------------------------------------------------ */
+/* --- the kernel --------------------------------------------------------------------------------------------------- */
 
 static void test_half(void) {
   int wrong = 0;
@@ -101,33 +101,40 @@ static void test_top(void) {
   }
 }
 
-/* --- paths ------------------------------------------------------------------------------------------------------------------ */
+/* --- paths -------------------------------------------------------------------------------------------------------- */
 
 static void test_paths(void) {
   static const struct {
     const char *folder, *path, *stored;
   } cases[] = {
-      {"/a/b", "/a/b/c.png", "c.png"},     {"/a/b", "/a/c.png", "../c.png"},   {"/a/b", "/x/y.png", "../../x/y.png"},
-      {"/a/b", "/a/bc/d.png", "../bc/d.png"}, {"/a/bc", "/a/b/d.png", "../b/d.png"}, {"/", "/x.png", "x.png"},
-      {"/a", "/a", "."},                   {"/a/b", "/a", ".."},               {"/a", "/a/..b/c.png", "..b/c.png"},
+      {"/a/b", "/a/b/c.png", "c.png"},
+      {"/a/b", "/a/c.png", "../c.png"},
+      {"/a/b", "/x/y.png", "../../x/y.png"},
+      {"/a/b", "/a/bc/d.png", "../bc/d.png"},
+      {"/a/bc", "/a/b/d.png", "../b/d.png"},
+      {"/", "/x.png", "x.png"},
+      {"/a", "/a", "."},
+      {"/a/b", "/a", ".."},
+      {"/a", "/a/..b/c.png", "..b/c.png"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     moeclip_index x = {.folder = (char *)(uintptr_t)cases[i].folder, .relative = true};
     char *stored = mc_index_stored_path(&x, cases[i].path);
     char *back = stored ? mc_index_absolute_path(&x, stored, strlen(stored)) : NULL;
     CHECK_MSG(stored && strcmp(stored, cases[i].stored) == 0, "%s from %s: %s", cases[i].path, cases[i].folder, stored);
-    CHECK_MSG(back && strcmp(back, cases[i].path) == 0, "%s from %s and back: %s", cases[i].path, cases[i].folder, back);
+    CHECK_MSG(back && strcmp(back, cases[i].path) == 0, "%s from %s and back: %s", cases[i].path, cases[i].folder,
+              back);
     free(stored);
     free(back);
   }
-  moeclip_index x = {.folder = (char *)(uintptr_t) "/a", .relative = true};
+  moeclip_index x = {.folder = (char *)(uintptr_t)"/a", .relative = true};
   char *far = mc_index_absolute_path(&x, "../../../../b", 13);
   CHECK(far && strcmp(far, "/b") == 0);
   free(far);
   CHECK(mc_is_below("/a/b", "/a") && mc_is_below("/a", "/a") && mc_is_below("/x", "/") && !mc_is_below("/ab", "/a"));
 }
 
-/* --- fixtures ---------------------------------------------------------------------------------------------------------------- */
+/* --- fixtures ----------------------------------------------------------------------------------------------------- */
 
 static moeclip_model *make_model(const char *path, uint64_t seed) {
   mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 40, MC_QUICK_GELU};
@@ -189,7 +196,7 @@ static moeclip_index_report update(moeclip_index *x, moeclip_learner *l) {
   return r;
 }
 
-/* --- hits -------------------------------------------------------------------------------------------------------------------- */
+/* --- hits --------------------------------------------------------------------------------------------------------- */
 
 /* Every hit's cosine is that of the encoders, and the order is that of the scores. */
 static void test_search(moeclip_index *x, moeclip_learner *l, int n) {
@@ -294,9 +301,11 @@ static void test_base(moeclip_learner *l) {
   mc_base_clear(&b);
 }
 
-/* --- updates ------------------------------------------------------------------------------------------------------------------ */
+/* --- updates ------------------------------------------------------------------------------------------------------ */
 
-static int stop_after(void *context, const moeclip_progress *p) { return strcmp(p->phase, "index") == 0 && --*(int *)context < 0; }
+static int stop_after(void *context, const moeclip_progress *p) {
+  return strcmp(p->phase, "index") == 0 && --*(int *)context < 0;
+}
 
 static void test_updates(moeclip_index *x, moeclip_learner *l) {
   moeclip_index_report r = update(x, l);
@@ -315,7 +324,8 @@ static void test_updates(moeclip_index *x, moeclip_learner *l) {
   files_text(files_path("all/text.png"), "this is no picture");
   r = update(x, l);
   CHECK_MSG(r.found == 12 && r.encoded == 1 && r.moved == 1 && r.removed == 2 && r.broken == 1,
-            "found %d encoded %d moved %d removed %d broken %d", (int)r.found, (int)r.encoded, (int)r.moved, (int)r.removed, (int)r.broken);
+            "found %d encoded %d moved %d removed %d broken %d", (int)r.found, (int)r.encoded, (int)r.moved,
+            (int)r.removed, (int)r.broken);
   r = update(x, l);
   CHECK(r.encoded == 0 && r.broken == 1);
   picture(files_path("all/text.png"), 33);
@@ -340,13 +350,18 @@ static void test_stop(moeclip_index *x, moeclip_learner *l) {
   CHECK(r.encoded == 2 && r.unchanged == 6);
   /* Two updates: the one that began last goes on. */
   files_remove_(files_path("more"));
-  REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, &o, NULL, &r, &err) == MOECLIP_ERROR_IO ? MOECLIP_OK : MOECLIP_ERROR_INTERNAL, err);
+  REQUIRE_OK(
+      moeclip_index_update(x, l, NULL, 0, &o, NULL, &r, &err) == MOECLIP_ERROR_IO ? MOECLIP_OK : MOECLIP_ERROR_INTERNAL,
+      err);
   mkdir(files_path("more"), 0777);
   REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, &o, NULL, &r, &err), err);
   CHECK(r.removed == 8 && r.unchanged == 12);
 }
 
-typedef struct second { moeclip_learner *l; int begun; } second;
+typedef struct second {
+  moeclip_learner *l;
+  int begun;
+} second;
 
 /* While one update runs, another one on the same file. */
 static int begin_second(void *context, const moeclip_progress *p) {
@@ -364,7 +379,8 @@ static void test_second(moeclip_index *x, moeclip_learner *l) {
   moeclip_callbacks callbacks = {.progress = begin_second, .context = &s};
   for (int i = 0; i < 3; i++) picture(files_path("more/%d.png", i), 90 + i);
   moeclip_code code = moeclip_index_update(x, l, NULL, 0, NULL, &callbacks, NULL, &err);
-  CHECK_MSG(code == MOECLIP_OK || (code == MOECLIP_ERROR_MISMATCH && strstr(err.message, "another process")), "%s", err.message);
+  CHECK_MSG(code == MOECLIP_OK || (code == MOECLIP_ERROR_MISMATCH && strstr(err.message, "another process")), "%s",
+            err.message);
   moeclip_index_info info;
   REQUIRE_OK(moeclip_index_get_info(x, &info, &err), err);
   CHECK(info.pictures == 15);
@@ -379,14 +395,17 @@ static void test_state(moeclip_index *x, moeclip_learner *l, moeclip_model *othe
   moeclip_query query = {.text = "light"};
   REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, NULL, NULL, &r, &err), err);
   learn_task(l, "second", 150);
-  CHECK(moeclip_index_search(x, l, &query, 1, NULL, &hits, &err) == MOECLIP_ERROR_MISMATCH && strstr(err.message, "another state"));
+  CHECK(moeclip_index_search(x, l, &query, 1, NULL, &hits, &err) == MOECLIP_ERROR_MISMATCH &&
+        strstr(err.message, "another state"));
   REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, NULL, NULL, &r, &err), err);
-  CHECK_MSG(r.state_changed && r.encoded + r.rerouted == 12 && r.stale == 0, "encoded %d, kept %d", (int)r.encoded, (int)r.rerouted);
+  CHECK_MSG(r.state_changed && r.encoded + r.rerouted == 12 && r.stale == 0, "encoded %d, kept %d", (int)r.encoded,
+            (int)r.rerouted);
   test_search(x, l, 12);
   REQUIRE_OK(moeclip_index_get_info(x, &info, &err), err);
   CHECK(info.n_tasks == 3 && info.embed == 40 && strcmp(info.tasks[2].name, "second") == 0);
   moeclip_learner *other = make_learner(other_model);
-  CHECK(moeclip_index_search(x, other, &query, 1, NULL, &hits, &err) == MOECLIP_ERROR_MISMATCH && strstr(err.message, "another model"));
+  CHECK(moeclip_index_search(x, other, &query, 1, NULL, &hits, &err) == MOECLIP_ERROR_MISMATCH &&
+        strstr(err.message, "another model"));
   REQUIRE_OK(moeclip_index_update(x, other, NULL, 0, NULL, NULL, &r, &err), err);
   CHECK(r.state_changed && r.encoded == 12 && r.rerouted == 0);
   test_search(x, other, 12);
@@ -396,7 +415,8 @@ static void test_state(moeclip_index *x, moeclip_learner *l, moeclip_model *othe
   int none = 0;
   REQUIRE_OK(moeclip_index_get_info(x, &info, &err), err);
   none = (int)info.tasks[0].pictures;
-  CHECK_MSG(r.rerouted == none && r.encoded == 12 - none, "%d of no task, %d kept, %d encoded", none, (int)r.rerouted, (int)r.encoded);
+  CHECK_MSG(r.rerouted == none && r.encoded == 12 - none, "%d of no task, %d kept, %d encoded", none, (int)r.rerouted,
+            (int)r.encoded);
   moeclip_learner_destroy(other);
 }
 
@@ -424,7 +444,8 @@ int main(void) {
   test_top();
   test_paths();
   files_begin();
-  moeclip_model *m = make_model(files_path("model.safetensors"), 1), *other = make_model(files_path("other.safetensors"), 2);
+  moeclip_model *m = make_model(files_path("model.safetensors"), 1),
+                *other = make_model(files_path("other.safetensors"), 2);
   moeclip_learner *l = make_learner(m);
   learn_task(l, "tone", 0);
   for (int i = 0; i < 6; i++) picture(files_path("all/%d.png", i), 7 * i);
