@@ -11,6 +11,7 @@
 #include "moeclip/model.h"
 #include "moeclip/pretrain.h"
 #include "moeclip/published.h"
+#include "moeclip/search.h"
 #include "moeclip/tensors.h"
 #include "moeclip/tokenizer.h"
 #include "moeclip/version.h"

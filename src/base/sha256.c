@@ -127,8 +127,7 @@ void mc_sha256_add(mc_sha256 *h, const void *data, size_t n_bytes) {
   if (n_bytes > 0) memcpy(h->block, p, n_bytes);
 }
 
-void mc_sha256_hex(mc_sha256 *h, char out[65]) {
-  static const char digits[] = "0123456789abcdef";
+void mc_sha256_bytes(mc_sha256 *h, uint8_t out[32]) {
   uint64_t n_bits = h->n_bytes * 8;
   size_t held = h->n_bytes % 64;
   h->block[held++] = 0x80;
@@ -140,6 +139,13 @@ void mc_sha256_hex(mc_sha256 *h, char out[65]) {
   memset(h->block + held, 0, 56 - held);
   for (int i = 0; i < 8; i++) h->block[56 + i] = (uint8_t)(n_bits >> (56 - 8 * i));
   compress(h, h->block, 1);
-  for (int i = 0; i < 64; i++) out[i] = digits[(h->state[i / 8] >> (28 - 4 * (i % 8))) & 15];
+  for (int i = 0; i < 32; i++) out[i] = (uint8_t)(h->state[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void mc_sha256_hex(mc_sha256 *h, char out[65]) {
+  static const char digits[] = "0123456789abcdef";
+  uint8_t bytes[32];
+  mc_sha256_bytes(h, bytes);
+  for (int i = 0; i < 64; i++) out[i] = digits[(bytes[i / 2] >> (i % 2 ? 0 : 4)) & 15];
   out[64] = 0;
 }

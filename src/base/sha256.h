@@ -15,7 +15,8 @@ typedef struct mc_sha256 {
 
 void mc_sha256_init(mc_sha256 *h);
 void mc_sha256_add(mc_sha256 *h, const void *data, size_t n_bytes);
-/* 64 lower-case hexadecimal digits and a terminating 0. */
+/* The hash itself; or 64 lower-case hexadecimal digits and a terminating 0. */
+void mc_sha256_bytes(mc_sha256 *h, uint8_t out[32]);
 void mc_sha256_hex(mc_sha256 *h, char out[65]);
 
 #endif

@@ -6,6 +6,7 @@
 #include <png.h>
 #include <stdio.h>
 #include <jpeglib.h> /* after stdio.h, which it needs */
+#include <sqlite3.h>
 #include <utf8proc.h>
 #include <webp/decode.h>
 #include <zlib.h>
@@ -54,6 +55,8 @@ static void matio(char *out, size_t n_out) {
 
 static void jansson(char *out, size_t n_out) { snprintf(out, n_out, "%s", jansson_version_str()); }
 
+static void sqlite(char *out, size_t n_out) { snprintf(out, n_out, "%s", sqlite3_libversion()); }
+
 static void zlib(char *out, size_t n_out) { snprintf(out, n_out, "%s", zlibVersion()); }
 
 /* A library that libmoeclip comes to stand on gets a line here. */
@@ -63,6 +66,7 @@ static const struct {
 } libraries[] = {
     {"oneDNN", onednn},     {"libjpeg-turbo", libjpeg}, {"libpng", libpng},   {"libwebp", libwebp},
     {"utf8proc", utf8proc}, {"matio", matio},           {"jansson", jansson}, {"zlib", zlib},
+    {"SQLite", sqlite},
 };
 
 size_t moeclip_libraries(moeclip_library *out, size_t n_out) {

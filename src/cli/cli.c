@@ -10,15 +10,18 @@
 
 const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,       &mc_command_classify,
                                          &mc_command_pretrain, &mc_command_info,       &mc_command_convert,
-                                         &mc_command_data,     &mc_command_serve,      &mc_command_bench_mtil,
-                                         &mc_command_bench_cil};
+                                         &mc_command_data,     &mc_command_serve,      &mc_command_index,
+                                         &mc_command_search,   &mc_command_bench_mtil, &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char examples[] =
     "  moeclip pretrain --pairs pictures/ --out clip.safetensors     a small CLIP of your own, or download one\n"
     "  moeclip learn --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
     "  moeclip eval --model clip.safetensors --state s.safetensors digits=mnist/ birds/\n"
-    "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n";
+    "  moeclip classify --model clip.safetensors --state s.safetensors picture.jpg\n"
+    "  moeclip index --model clip.safetensors --state s.safetensors --index i.sqlite pictures/\n"
+    "  moeclip search --index i.sqlite \"a red car\"\n"
+    "  moeclip serve --model clip.safetensors --state s.safetensors     a page at http://127.0.0.1:8080\n";
 
 static void print_overview(FILE *f) {
   fprintf(f, "moeclip " MOECLIP_VERSION

@@ -203,6 +203,7 @@ static int run(const mc_args *args) {
   moeclip_tensors *t;
   moeclip_error err;
   int exit_code = MC_EXIT_OK;
+  if (mc_info_is_index(args->positional[0])) return mc_info_index(args->positional[0], o->json);
   if (moeclip_tensors_open(args->positional[0], &t, &err) != MOECLIP_OK) return mc_report(&err);
   json_t *object = describe(args->positional[0], t, o, &err);
   if (!object) {
@@ -219,13 +220,13 @@ static int run(const mc_args *args) {
 
 const mc_command mc_command_info = {
     .name = "info",
-    .summary = "what is in a model, a state or another tensor file",
+    .summary = "what is in a model, a state, an index or another tensor file",
     .usage = "FILE [options]",
     .about =
         "Tells the container, the number types, the metadata; of a CLIP its naming, sizes and fingerprint; of a "
         "learner's state its tasks, experts and selector; of a released checkpoint of the method its experts, routers "
-        "or autoencoders. FILE is safetensors, PyTorch's .pth or .pt, or "
-        "TorchScript. Nothing in a file is ever executed.",
+        "or autoencoders; of an index of pictures the tasks and folders. FILE is safetensors, PyTorch's .pth or .pt, "
+        "TorchScript, or an index. Nothing in a file is ever executed.",
     .examples =
         "  moeclip info clip.safetensors\n"
         "  moeclip info s.safetensors --tensors\n"

@@ -17,4 +17,8 @@ json_t *mc_info_published(const moeclip_tensors *t);
 /* published may be NULL. */
 void mc_info_print_published(const json_t *published);
 
+/* An index of pictures (moeclip/search.h): is the file an SQLite database? And what is in it, printed; the exit code. */
+bool mc_info_is_index(const char *path);
+int mc_info_index(const char *path, bool json);
+
 #endif
