@@ -33,7 +33,7 @@ moeclip_code mc_base_init(mc_base *b, moeclip_learner *l, moeclip_error *err) {
   *b = (mc_base){.learner = l, .embed = (size_t)l->model->clip->sizes.embed};
   b->stride = (b->embed + MC_LANES - 1) / MC_LANES * MC_LANES;
   b->words = calloc((size_t)l->n_tasks + 1, sizeof *b->words);
-  b->row = mc_aligned_calloc(b->stride, sizeof *b->row);
+  b->row = mc_zeros(b->stride, sizeof *b->row);
   return b->words && b->row ? MOECLIP_OK : mc_fail_memory(err, b->stride, "words");
 }
 
@@ -50,7 +50,7 @@ static moeclip_code need_words(mc_base *b, int task, moeclip_error *err) {
   if (b->words[task + 1]) return MOECLIP_OK;
   b->n_words = choose_words(b->learner, words);
   float *plain = mc_alloc(b->n_words, b->embed * sizeof *plain),
-        *padded = mc_aligned_calloc(b->n_words, b->stride * sizeof *padded);
+        *padded = mc_zeros(b->n_words, b->stride * sizeof *padded);
   moeclip_code code = plain && padded
                           ? moeclip_learner_encode_texts(b->learner, words, (int)b->n_words, task, plain, err)
                           : mc_fail_memory(err, b->n_words * b->stride * sizeof *padded, "words");

@@ -55,7 +55,7 @@ static moeclip_code prefer_own_task(search *s, size_t q, moeclip_error *err) {
 
 static moeclip_code encode_all(search *s, moeclip_error *err) {
   size_t stride = s->x->stride, n = s->n_queries * s->x->n_tasks;
-  s->cosine = mc_aligned_calloc(n, stride * sizeof *s->cosine);
+  s->cosine = mc_zeros(n, stride * sizeof *s->cosine);
   s->bias = calloc(n + 1, sizeof *s->bias);
   if (!s->cosine || !s->bias) return mc_fail_memory(err, n * stride * sizeof *s->cosine, "queries");
   for (size_t q = 0; q < s->n_queries; q++) {

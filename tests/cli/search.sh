@@ -181,16 +181,23 @@ done
 printf x >many/broken.jpg
 all="--model clip.safetensors --state two.safetensors --batch 4 many"
 index whole.sqlite $all || fail "many: $(cat err)"
+# Kills come at any time of the run, however fast the machine is: so long does a run take that starts from nothing.
+began=$(date +%s%N)
+"$M" index --index timed.sqlite --threads 1 --quiet $all >out 2>err || fail "many: $(cat err)"
+took=$(($(date +%s%N) - began))
 kills=0
 unfinished=0
 while [ $kills -lt 24 ]; do
   "$M" index --index killed.sqlite --threads 1 --quiet $all >out 2>err &
   running=$!
-  sleep "$(awk -v s=$kills 'BEGIN { srand(s); print 0.02 + 0.25 * rand() }')"
-  kill -9 $running 2>/dev/null && unfinished=$((unfinished + 1))
+  sleep "$(awk -v s=$kills -v t="$took" 'BEGIN { srand(s); print t / 1e9 * rand() }')"
+  kill -9 $running 2>/dev/null
   wait $running 2>/dev/null
+  is=$?
   running=
   kills=$((kills + 1))
+  # One that came to its end leaves nothing to kill in the next: that one starts from nothing again.
+  if [ $is -eq 137 ]; then unfinished=$((unfinished + 1)); elif [ $kills -lt 20 ]; then rm -f killed.sqlite; fi
   # Each fourth time, the file is damaged by nothing: it can be opened at once.
   [ $((kills % 4)) -ne 0 ] || [ ! -s killed.sqlite ] || "$M" info killed.sqlite >out 2>err || fail "killed, info: $(cat err)"
   # Now and then something changes in between.

@@ -1,6 +1,6 @@
 /* matrix.json, which `learn` reads back when a run goes on. Seeds: seeds/results, made by fuzz_replay_results --make.
  */
-#include "cli/results.h"
+#include "report/results.h"
 
 #include <stdio.h>
 #include <stdlib.h>
