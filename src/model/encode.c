@@ -107,7 +107,8 @@ static mc_tower_pass visual_pass(const mc_encoder *e, const mc_encoded *of) {
                          .n = of->n,
                          .t = of->t,
                          .kept = of->kept,
-                         .tap = e->tap};
+                         .tap = e->tap,
+                         .done = e->done};
 }
 
 static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
@@ -118,7 +119,8 @@ static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
                          .n = of->n,
                          .t = of->t,
                          .kept = of->kept,
-                         .tap = e->tap};
+                         .tap = e->tap,
+                         .done = e->done};
 }
 
 moeclip_code mc_encode_images(mc_compute *cp, const mc_encoder *e, const float *images, int64_t n, float *features,

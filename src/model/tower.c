@@ -197,6 +197,7 @@ moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *p, float *dx
   }
   for (int l = p->tower->n_layers - 1; l >= lowest; l--) {
     MC_TRY(block_backward(cp, p, l, want_dx || l > lowest, dx, arena, err));
+    if (p->done) p->done->call(p->done->context, p->first_block + l);
   }
   return MOECLIP_OK;
 }

@@ -28,6 +28,13 @@ typedef struct mc_tap {
   int last_layer; /* stop after this block; -1: run all */
 } mc_tap;
 
+/* Called when backward has ended with a block: the gradients of its parameters and experts are complete. block: its number, as
+ * for the random streams. */
+typedef struct mc_block_done {
+  void (*call)(void *context, int block);
+  void *context;
+} mc_block_done;
+
 typedef struct mc_tower_pass {
   mc_tower *tower;
   mc_moe *moe;                /* [layers], or NULL: no adapters */
@@ -36,6 +43,7 @@ typedef struct mc_tower_pass {
   int64_t n, t;
   mc_block_kept *kept;        /* [layers], filled by forward, or NULL: no backward will follow */
   const mc_tap *tap;          /* or NULL */
+  const mc_block_done *done;  /* or NULL */
 } mc_tower_pass;
 
 /* x [n, t, d]: the embedded tokens in, the last block's output out. */
