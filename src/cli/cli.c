@@ -103,7 +103,9 @@ static int run_command(const mc_command *c, int argc, char **argv) {
   if (code == MC_EXIT_HELP) {
     code = print_help(c);
   } else if (code == MC_EXIT_OK) {
-    code = c->run(&args);
+    code = mc_ranks_check(c);
+    if (code == MC_EXIT_OK) code = c->run(&args);
+    mc_ranks_end(code);
   }
   mc_args_clear(&args);
   return code;
@@ -144,12 +146,19 @@ char *mc_with_ending(const char *path, const char *ending) {
 }
 
 int mc_report(const moeclip_error *err) {
-  fprintf(stderr, "moeclip: %s\n", err->message);
+  /* What all ranks have agreed on names its rank already, and rank 0 says it. */
+  bool alone = !mc_ranks() || moeclip_comm_failed(mc_ranks());
+  if (!alone) {
+    fprintf(stderr, "moeclip: rank %d: %s\n", moeclip_comm_rank(mc_ranks()), err->message);
+  } else if (mc_is_writer()) {
+    fprintf(stderr, "moeclip: %s\n", err->message);
+  }
   return MC_EXIT_FAILURE;
 }
 
 void mc_warn(const char *format, ...) {
   va_list args;
+  if (!mc_is_writer()) return;
   fprintf(stderr, "moeclip: ");
   va_start(args, format);
   vfprintf(stderr, format, args);

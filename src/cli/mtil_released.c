@@ -119,7 +119,7 @@ static moeclip_code fill_row(releasing *r, int row, moeclip_learner *learner, mo
         mc_results_put(r->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
     moeclip_evaluation_clear(&e);
     MC_TRY(code);
-    if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+    if (mc_stop_signal_of_any()) return mc_agree(mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"), err);
   }
   return MOECLIP_OK;
 }
@@ -137,13 +137,13 @@ static moeclip_code learner_of_row(const releasing *r, int row, moeclip_learner 
 }
 
 static moeclip_code run(releasing *r, moeclip_error *err) {
-  MC_TRY(open_all(r, err));
-  MC_TRY(open_results(r, err));
+  MC_TRY(mc_agree(open_all(r, err), err));
+  MC_TRY(mc_agree(open_results(r, err), err));
   for (int row = 0; row <= (int)r->plan->n_sets; row++) {
     moeclip_learner *learner = NULL;
     moeclip_error second;
     if (row_is_known(r, row)) continue;
-    moeclip_code code = learner_of_row(r, row, &learner, err);
+    moeclip_code code = mc_agree(learner_of_row(r, row, &learner, err), err);
     if (code == MOECLIP_OK) code = fill_row(r, row, learner, err);
     moeclip_learner_destroy(learner);
     mc_progress_end(r->progress);

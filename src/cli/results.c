@@ -216,7 +216,7 @@ static json_t *cell_of(const mc_results *r, int row, const char *column) {
 }
 
 bool mc_results_known(const mc_results *r, int row, const char *column) {
-  return json_is_number(json_object_get(cell_of(r, row, column), "accuracy"));
+  return mc_writer_says(json_is_number(json_object_get(cell_of(r, row, column), "accuracy")));
 }
 
 moeclip_code mc_results_put(mc_results *r, int row, const char *column, json_t *cell, moeclip_error *err) {
@@ -332,6 +332,7 @@ static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
 
 moeclip_code mc_results_write(mc_results *r, moeclip_error *err) {
   mc_matrix_of x;
+  if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_make_folder(r->folder, err));
   MC_TRY(mc_matrix_of_results(r->root, &x, err));
   moeclip_code code = put_summary(r, &x.m, err);
