@@ -51,7 +51,7 @@ static void own_folder(char *out, size_t n_out) {
 }
 
 moeclip_code mc_comm_load(mc_comm_backend *out, moeclip_error *err) {
-  static const char *const places[] = {"", "/../lib", "/../lib/moeclip", "/.."};
+  static const char *const places[] = {"", "/../lib", "/../lib/moeclip"};
   char folder[3072], path[4096], message[512] = "";
   void *module = NULL;
   own_folder(folder, sizeof folder);
