@@ -1,5 +1,5 @@
 #!/bin/sh
-# Two machines: network namespaces that share nothing but a cable (a pair of virtual devices), and speak over TCP.
+# Two machines: network namespaces with a name each, which share nothing but a cable (a pair of virtual devices), and speak over TCP.
 . "$(dirname "$0")/common.sh"
 [ "$(id -u)" -eq 0 ] && command -v ip >/dev/null || { echo "needs root and iproute2"; exit 77; }
 A=moeclip-a-$$ B=moeclip-b-$$
@@ -22,18 +22,27 @@ cat >agent.sh <<S
 host=\$1
 shift
 case \$host in
-  10.93.0.1) exec ip netns exec $A sh -c "\$*" ;;
-  *) exec ip netns exec $B sh -c "\$*" ;;
+  10.93.0.1) exec ./inside.sh $A sh -c "\$*" ;;
+  *) exec ./inside.sh $B sh -c "\$*" ;;
 esac
 S
-chmod +x agent.sh
+# A machine of its own name too: Open MPI tells machines apart by it.
+cat >inside.sh <<'S'
+#!/bin/sh
+name=$1
+shift
+exec ip netns exec $name unshare --uts sh -c 'hostname "$0"; exec "$@"' $name "$@"
+S
+chmod +x agent.sh inside.sh
 machines() { # RANKS COMMAND...
   n=$1
   shift
-  timeout 120 ip netns exec $A mpirun --allow-run-as-root --host 10.93.0.1:2,10.93.0.2:2 --map-by node -n "$n" \
+  timeout 120 ./inside.sh $A mpirun --allow-run-as-root --host 10.93.0.1:2,10.93.0.2:2 --map-by node -n "$n" \
     --mca plm_rsh_agent "$T/agent.sh" --mca plm rsh --mca btl self,tcp --mca btl_tcp_if_include 10.93.0.0/24 \
-    --mca oob_tcp_if_include 10.93.0.0/24 --mca pml ob1 --bind-to none -x OMP_WAIT_POLICY -x LSAN_OPTIONS -x ASAN_OPTIONS "$@"
+    --mca oob_tcp_if_include 10.93.0.0/24 --mca pml ob1 --bind-to none -x OMP_WAIT_POLICY $pass "$@"
 }
+pass=
+[ -z "$MOECLIP_SANITIZE" ] || pass="-x LSAN_OPTIONS -x ASAN_OPTIONS"
 how="learn $small --batch 7 --iterations 8 --selector-iterations 10 --quiet"
 machines 4 "$STEP" >out 2>&1 || fail "step: $(cat out)"
 [ "$(grep -c ' passed, 0 failed' out)" -eq 4 ] || fail "step: $(cat out)"
