@@ -22,6 +22,8 @@ struct mc_comm_backend {
    * comes to received, one after another. spread: this rank's part of data goes to all. */
   void *(*scatter)(mc_comm_backend *b, const float *data, const int64_t *first, float *received);
   void *(*spread)(mc_comm_backend *b, float *data, const int64_t *first);
+  /* The same exchange, in the order of the scatters. */
+  void *(*collect)(mc_comm_backend *b, float *data, const int64_t *first);
   bool (*done)(mc_comm_backend *b, void *request); /* releases the request when it is */
   void (*wait)(mc_comm_backend *b, void *request);
   void (*abort)(mc_comm_backend *b, int exit_code);

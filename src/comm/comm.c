@@ -10,15 +10,17 @@
 struct moeclip_comm {
   mc_comm_backend b;
   bool failed;
+  double *pairs; /* [size, 2] */
   mc_comm_sum *first, *last; /* in flight, whose second half has not begun, in the order of their starts */
 };
 
-typedef enum sum_state { IDLE, SCATTERING, SPREADING } sum_state;
+typedef enum sum_state { IDLE, SCATTERING, SPREADING, COLLECTING } sum_state;
 
 struct mc_comm_sum {
   moeclip_comm *comm;
   int64_t n, *begin;      /* [size + 1] */
-  float *data, *received; /* [n]; [size, own slice] */
+  float *data, *received; /* [n]; [size, own slice], or [size, n] of a short sum */
+  bool is_short;
   sum_state state;
   void *request;
   mc_comm_sum *next;
@@ -43,6 +45,11 @@ moeclip_code moeclip_comm_mpi(moeclip_comm **out, moeclip_error *err) {
     free(c);
     return code;
   }
+  c->pairs = mc_alloc((size_t)c->b.size, 2 * sizeof *c->pairs);
+  if (!c->pairs) {
+    mc_fail_memory(err, 0, "the processes' connection");
+    moeclip_comm_abort(c, 1);
+  }
   *out = c;
   return MOECLIP_OK;
 }
@@ -50,6 +57,7 @@ moeclip_code moeclip_comm_mpi(moeclip_comm **out, moeclip_error *err) {
 void moeclip_comm_destroy(moeclip_comm *c) {
   if (!c) return;
   c->b.end(&c->b);
+  free(c->pairs);
   free(c);
 }
 
@@ -137,6 +145,18 @@ moeclip_code moeclip_comm_agree(moeclip_comm *c, moeclip_code code, moeclip_erro
   return mc_fail(err, (moeclip_code)failure.code, "rank %d (%s): %.900s", (int)lowest, failure.host, failure.message);
 }
 
+moeclip_code mc_comm_agree_total(moeclip_comm *c, moeclip_code code, double *value, moeclip_error *err) {
+  double own[2] = {*value, code != MOECLIP_OK}, failures = 0;
+  if (!c) return code;
+  mc_comm_gather(c, own, sizeof own, c->pairs);
+  *value = 0;
+  for (int r = 0; r < c->b.size; r++) {
+    *value += c->pairs[2 * r];
+    failures += c->pairs[2 * r + 1];
+  }
+  return failures > 0 ? moeclip_comm_agree(c, code, err) : MOECLIP_OK;
+}
+
 moeclip_code mc_comm_same(moeclip_comm *c, uint64_t hash, const char *what, moeclip_error *err) {
   uint64_t wanted = hash;
   moeclip_comm_broadcast(c, &wanted, sizeof wanted);
@@ -157,6 +177,9 @@ uint64_t mc_comm_hash(uint64_t hash, const void *data, size_t n_bytes) {
   return h;
 }
 
+/* What all ranks have of a short sum. */
+enum { SHORT_FLOATS = 1 << 16 };
+
 /* --- sums ----------------------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_comm_sum_create(moeclip_comm *c, int64_t n, mc_comm_sum **out, moeclip_error *err) {
@@ -169,7 +192,8 @@ moeclip_code mc_comm_sum_create(moeclip_comm *c, int64_t n, mc_comm_sum **out, m
   s->begin = mc_alloc((size_t)size + 1, sizeof *s->begin);
   s->data = mc_aligned_calloc((size_t)n, sizeof *s->data);
   if (!s->begin || !s->data) return mc_fail_memory(err, (size_t)n * sizeof *s->data, "a sum over the ranks");
-  for (int r = 0; r <= size; r++) s->begin[r] = mc_comm_share(c, n, r);
+  s->is_short = n <= SHORT_FLOATS / size;
+  for (int r = 0; r <= size; r++) s->begin[r] = s->is_short ? n * r : mc_comm_share(c, n, r);
   size_t slice = (size_t)(s->begin[rank + 1] - s->begin[rank]);
   if (c) s->received = mc_aligned_alloc((size_t)size * slice, sizeof *s->received);
   if (c && !s->received) return mc_fail_memory(err, (size_t)size * slice * sizeof *s->received, "a sum over the ranks");
@@ -190,6 +214,12 @@ float *mc_comm_sum_data(mc_comm_sum *s) { return s->data; }
 void mc_comm_sum_start(mc_comm_sum *s) {
   moeclip_comm *c = s->comm;
   if (!c) return;
+  if (s->is_short) {
+    memcpy(s->received + s->begin[c->b.rank], s->data, (size_t)s->n * sizeof *s->data);
+    s->request = c->b.collect(&c->b, s->received, s->begin);
+    s->state = COLLECTING;
+    return;
+  }
   s->request = c->b.scatter(&c->b, s->data, s->begin, s->received);
   s->state = SCATTERING;
   s->next = NULL;
@@ -201,16 +231,19 @@ void mc_comm_sum_start(mc_comm_sum *s) {
   c->last = s;
 }
 
-/* The first in the queue has received what it needs: it is added up, in the order of the ranks, and goes out. */
-static void begin_second_half(moeclip_comm *c) {
-  mc_comm_sum *s = c->first;
-  int64_t slice = s->begin[c->b.rank + 1] - s->begin[c->b.rank];
-  float *restrict to = s->data + s->begin[c->b.rank];
+/* What was received, in the order of the ranks. */
+static void add_up(const mc_comm_sum *s, int64_t slice, float *restrict to) {
   memcpy(to, s->received, (size_t)slice * sizeof *to);
-  for (int r = 1; r < c->b.size; r++) {
+  for (int r = 1; r < s->comm->b.size; r++) {
     const float *restrict from = s->received + r * slice;
     for (int64_t i = 0; i < slice; i++) to[i] += from[i];
   }
+}
+
+/* The first in the queue has received what it needs: it is added up and goes out. */
+static void begin_second_half(moeclip_comm *c) {
+  mc_comm_sum *s = c->first;
+  add_up(s, s->begin[c->b.rank + 1] - s->begin[c->b.rank], s->data + s->begin[c->b.rank]);
   s->request = c->b.spread(&c->b, s->data, s->begin);
   s->state = SPREADING;
   c->first = s->next;
@@ -229,5 +262,6 @@ void mc_comm_sum_wait(mc_comm_sum *s) {
     begin_second_half(c);
   }
   c->b.wait(&c->b, s->request);
+  if (s->state == COLLECTING) add_up(s, s->n, s->data);
   s->state = IDLE;
 }

@@ -3,7 +3,8 @@
  * carries. The public half is moeclip/comm.h; NULL is one process everywhere.
  *
  * Sums of floats are made in the order of the ranks, whatever the network does: every rank receives all ranks' numbers of one slice
- * of the array, adds them up from rank 0 on, and sends the slice to all. So the same number of ranks gives the same bits, and all
+ * of the array, adds them up from rank 0 on, and sends the slice to all. (Of a short array each receives all, which takes one exchange
+ * in place of two, and gives the same.) So the same number of ranks gives the same bits, and all
  * ranks have the same ones.
  */
 #ifndef MC_COMM_COMM_H
@@ -27,6 +28,8 @@ void mc_comm_gather_rows(moeclip_comm *c, void *all, size_t each, const int64_t 
 /* Sums over all ranks; the doubles in the order of the ranks. */
 void mc_comm_total(moeclip_comm *c, int64_t *values, size_t n);
 moeclip_code mc_comm_total_f64(moeclip_comm *c, double *values, size_t n, moeclip_error *err);
+/* moeclip_comm_agree, and the sum of one value, in one exchange. */
+moeclip_code mc_comm_agree_total(moeclip_comm *c, moeclip_code code, double *value, moeclip_error *err);
 /* Fails on every rank, naming the first that differs from rank 0: "rank 2 has other WHAT than rank 0". */
 moeclip_code mc_comm_same(moeclip_comm *c, uint64_t hash, const char *what, moeclip_error *err);
 

@@ -81,16 +81,23 @@ static void *scatter(mc_comm_backend *b, const float *data, const int64_t *first
   return r;
 }
 
-static void *spread(mc_comm_backend *b, float *data, const int64_t *first) {
-  const mpi *m = b->own;
+static void *gather_parts(mc_comm_backend *b, float *data, const int64_t *first, MPI_Comm over) {
   request *r = new_request(b);
   int *counts = r->numbers, *places = counts + b->size;
   for (int i = 0; i < b->size; i++) {
     counts[i] = (int)(first[i + 1] - first[i]);
     places[i] = (int)first[i];
   }
-  MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, counts, places, MPI_FLOAT, m->second_half, &r->mpi);
+  MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, counts, places, MPI_FLOAT, over, &r->mpi);
   return r;
+}
+
+static void *spread(mc_comm_backend *b, float *data, const int64_t *first) {
+  return gather_parts(b, data, first, ((const mpi *)b->own)->second_half);
+}
+
+static void *collect(mc_comm_backend *b, float *data, const int64_t *first) {
+  return gather_parts(b, data, first, ((const mpi *)b->own)->first_half);
 }
 
 static void release(request *r) {
@@ -172,7 +179,7 @@ __attribute__((visibility("default"))) bool mc_comm_mpi_begin(mc_comm_backend *b
   }
   mpi *m = calloc(1, sizeof *m);
   *b = (mc_comm_backend){.own = m, .gather = gather, .gather_rows = gather_rows, .broadcast = broadcast, .total = total, .most = most,
-                         .scatter = scatter, .spread = spread, .done = done, .wait = wait_for, .abort = abort_all, .end = end};
+                         .scatter = scatter, .spread = spread, .collect = collect, .done = done, .wait = wait_for, .abort = abort_all, .end = end};
   MPI_Comm_rank(MPI_COMM_WORLD, &b->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &b->size);
   if (gethostname(b->host, sizeof b->host - 1) != 0) snprintf(b->host, sizeof b->host, "?");

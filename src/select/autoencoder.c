@@ -265,9 +265,8 @@ moeclip_code mc_autoencoder_shared_step(mc_compute *cp, mc_autoencoder_trainer *
   if (n > 0) code = mc_autoencoder_gradients(cp, t->a, x, n, loss, arena, err);
   if (t->comm) {
     sum_gradients(t, (float)((double)n / (double)n_all));
-    MC_TRY(moeclip_comm_agree(t->comm, code, err));
     *loss *= (double)n / (double)n_all;
-    MC_TRY(mc_comm_total_f64(t->comm, loss, 1, err));
+    MC_TRY(mc_comm_agree_total(t->comm, code, loss, err));
   }
   MC_TRY(code);
   if (!isfinite(*loss)) {

@@ -294,8 +294,7 @@ static moeclip_code go_back(classification *c, mc_arena *arena, moeclip_error *e
   memcpy(c->classes.dfeatures, sums + own, (size_t)(c->classes.n * c->classes.embed) * sizeof *sums);
   if (code == MOECLIP_OK) code = side_backward(&c->classes, arena, err);
   mc_reduction_finish(c->reduction);
-  code = moeclip_comm_agree(c->comm, code, err);
-  return code == MOECLIP_OK ? mc_comm_total_f64(c->comm, &c->loss, 1, err) : code;
+  return mc_comm_agree_total(c->comm, code, &c->loss, err);
 }
 
 static moeclip_code classify(classification *c, mc_arena *arena, moeclip_error *err) {
