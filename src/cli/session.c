@@ -287,6 +287,12 @@ static json_t *report_json(const moeclip_learner *learner, const moeclip_learn_r
                 "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
                 mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                 mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+  if (object && mc_ranks()) {
+    json_object_set_new(object, "exchange",
+                        json_pack("{s:i, s:i, s:f, s:I, s:i}", "ranks", moeclip_comm_size(mc_ranks()), "threads",
+                                  moeclip_comm_threads(mc_ranks()), "seconds", r->exchange_seconds, "bytes",
+                                  (json_int_t)r->exchange_bytes, "messages", r->exchange_parts));
+  }
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
     json_object_set_new(object, "experts",
                         json_pack("{s:o, s:o}", "image", experts_json(learner, 0), "text", experts_json(learner, 1)));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/memory.h"
 #include "comm/load.h"
@@ -10,7 +11,8 @@
 struct moeclip_comm {
   mc_comm_backend b;
   bool failed;
-  double *pairs; /* [size, 2] */
+  double *pairs;   /* [size, 2] */
+  double seconds;  /* in calls that exchange something, waiting for other ranks included */
   mc_comm_sum *first, *last; /* in flight, whose second half has not begun, in the order of their starts */
 };
 
@@ -25,6 +27,22 @@ struct mc_comm_sum {
   void *request;
   mc_comm_sum *next;
 };
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A statement whose time counts as exchange. */
+#define EXCHANGE(c, statement)         \
+  do {                                 \
+    double began_ = now();             \
+    statement;                         \
+    (c)->seconds += now() - began_;    \
+  } while (0)
+
+double mc_comm_seconds(const moeclip_comm *c) { return c ? c->seconds : 0; }
 
 int moeclip_comm_rank(const moeclip_comm *c) { return c ? c->b.rank : 0; }
 int moeclip_comm_size(const moeclip_comm *c) { return c ? c->b.size : 1; }
@@ -69,27 +87,27 @@ void moeclip_comm_abort(moeclip_comm *c, int exit_code) {
 
 void mc_comm_gather(moeclip_comm *c, const void *own, size_t n_bytes, void *all) {
   if (c) {
-    c->b.gather(&c->b, own, n_bytes, all);
+    EXCHANGE(c, c->b.gather(&c->b, own, n_bytes, all));
   } else {
     memcpy(all, own, n_bytes);
   }
 }
 
 void mc_comm_gather_rows(moeclip_comm *c, void *all, size_t each, const int64_t *first) {
-  if (c && first[c->b.size] > 0) c->b.gather_rows(&c->b, all, each, first);
+  if (c && first[c->b.size] > 0) EXCHANGE(c, c->b.gather_rows(&c->b, all, each, first));
 }
 
 void moeclip_comm_broadcast(moeclip_comm *c, void *data, size_t n_bytes) {
-  if (c) c->b.broadcast(&c->b, data, n_bytes);
+  if (c) EXCHANGE(c, c->b.broadcast(&c->b, data, n_bytes));
 }
 
 void mc_comm_total(moeclip_comm *c, int64_t *values, size_t n) {
-  if (c && n) c->b.total(&c->b, values, n);
+  if (c && n) EXCHANGE(c, c->b.total(&c->b, values, n));
 }
 
 int moeclip_comm_most(moeclip_comm *c, int value) {
   int64_t most = value;
-  if (c) c->b.most(&c->b, &most, 1);
+  if (c) EXCHANGE(c, c->b.most(&c->b, &most, 1));
   return (int)most;
 }
 
@@ -97,7 +115,7 @@ int moeclip_comm_any(moeclip_comm *c, int bits) {
   int64_t each[31], any = 0;
   if (!c) return bits;
   for (int i = 0; i < 31; i++) each[i] = bits >> i & 1;
-  c->b.most(&c->b, each, 31);
+  EXCHANGE(c, c->b.most(&c->b, each, 31));
   for (int i = 0; i < 31; i++) any |= each[i] << i;
   return (int)any;
 }
@@ -125,7 +143,7 @@ moeclip_code moeclip_comm_agree(moeclip_comm *c, moeclip_code code, moeclip_erro
   } failure = {.message = "", .code = (int32_t)code};
   if (!c) return code;
   int64_t n_failed = code != MOECLIP_OK, lowest = 0;
-  c->b.total(&c->b, &n_failed, 1);
+  EXCHANGE(c, c->b.total(&c->b, &n_failed, 1));
   if (n_failed == 0) return MOECLIP_OK;
   c->failed = true;
   lowest = code != MOECLIP_OK ? -c->b.rank : -c->b.size; /* the largest of these is the lowest rank that failed */
@@ -211,9 +229,7 @@ void mc_comm_sum_destroy(mc_comm_sum *s) {
 
 float *mc_comm_sum_data(mc_comm_sum *s) { return s->data; }
 
-void mc_comm_sum_start(mc_comm_sum *s) {
-  moeclip_comm *c = s->comm;
-  if (!c) return;
+static void start(moeclip_comm *c, mc_comm_sum *s) {
   if (s->is_short) {
     memcpy(s->received + s->begin[c->b.rank], s->data, (size_t)s->n * sizeof *s->data);
     s->request = c->b.collect(&c->b, s->received, s->begin);
@@ -229,6 +245,10 @@ void mc_comm_sum_start(mc_comm_sum *s) {
     c->first = s;
   }
   c->last = s;
+}
+
+void mc_comm_sum_start(mc_comm_sum *s) {
+  if (s->comm) EXCHANGE(s->comm, start(s->comm, s));
 }
 
 /* What was received, in the order of the ranks. */
@@ -250,13 +270,15 @@ static void begin_second_half(moeclip_comm *c) {
   if (!c->first) c->last = NULL;
 }
 
-void mc_comm_progress(moeclip_comm *c) {
-  while (c && c->first && c->b.done(&c->b, c->first->request)) begin_second_half(c);
+static void progress(moeclip_comm *c) {
+  while (c->first && c->b.done(&c->b, c->first->request)) begin_second_half(c);
 }
 
-void mc_comm_sum_wait(mc_comm_sum *s) {
-  moeclip_comm *c = s->comm;
-  if (!c || s->state == IDLE) return;
+void mc_comm_progress(moeclip_comm *c) {
+  if (c) EXCHANGE(c, progress(c));
+}
+
+static void finish(moeclip_comm *c, mc_comm_sum *s) {
   while (s->state == SCATTERING) {
     c->b.wait(&c->b, c->first->request);
     begin_second_half(c);
@@ -264,4 +286,8 @@ void mc_comm_sum_wait(mc_comm_sum *s) {
   c->b.wait(&c->b, s->request);
   if (s->state == COLLECTING) add_up(s, s->n, s->data);
   s->state = IDLE;
+}
+
+void mc_comm_sum_wait(mc_comm_sum *s) {
+  if (s->comm && s->state != IDLE) EXCHANGE(s->comm, finish(s->comm, s));
 }

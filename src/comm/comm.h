@@ -45,6 +45,9 @@ void mc_comm_sum_wait(mc_comm_sum *s);
 /* Lets sums in flight move on; cheap. */
 void mc_comm_progress(moeclip_comm *c);
 
+/* Seconds that this process has spent in exchanges so far, the adding up and the waiting for other ranks included. */
+double mc_comm_seconds(const moeclip_comm *c);
+
 /* FNV-1a, for mc_comm_same; begin with hash 0. */
 uint64_t mc_comm_hash(uint64_t hash, const void *data, size_t n_bytes);
 

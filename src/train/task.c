@@ -152,6 +152,7 @@ moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *repo
   training r = {.t = t, .comm = t->model->options.comm};
   mc_watch watch = {0};
   moeclip_code code = start(&r, err);
+  double exchanged = mc_comm_seconds(r.comm);
   if (code == MOECLIP_OK) code = run(&r, &watch, err);
   if (code == MOECLIP_OK) {
     report->iterations = mc_task_steps(t->options, t->pictures.count);
@@ -160,6 +161,9 @@ moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *repo
     report->trainable = mc_adamw_trainable(r.optimizer);
     report->final_loss = r.tail_steps ? r.tail_loss / (double)r.tail_steps : NAN;
     report->seconds = mc_now() - watch.began;
+    report->exchange_seconds = mc_comm_seconds(r.comm) - exchanged;
+    if (r.comm) report->exchange_bytes = mc_reduction_bytes(r.reduction);
+    if (r.comm) report->exchange_parts = mc_reduction_buckets(r.reduction);
     report->waited_seconds = mc_shared_loader_waited(r.loader);
   }
   mc_shared_loader_destroy(r.loader);
