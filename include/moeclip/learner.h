@@ -111,6 +111,9 @@ typedef struct moeclip_learn_report {
   double seconds, waited_seconds, selector_seconds;
   double threshold;         /* the selector's */
   int resumed;              /* went on from a checkpoint */
+  double exchange_seconds;  /* of `seconds`: in exchanges with other ranks, waiting for them included; 0: alone */
+  int64_t exchange_bytes;   /* gradients that are summed over the ranks in a step; 0: alone */
+  int exchange_parts;       /* in so many messages */
 } moeclip_learn_report;
 
 /* Learns the train split of a data set as the next task. On any failure the learner is as it was before. */

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "moeclip/comm.h"
 #include "moeclip/error.h"
 #include "moeclip/tensors.h"
 
@@ -23,6 +24,7 @@ typedef enum moeclip_activation {
 typedef struct moeclip_model_options {
   int n_threads; /* 0: as many as the process may use */
   moeclip_activation activation;
+  moeclip_comm *comm; /* NULL; else the processes that share the learning and evaluating of this model's learners. Must outlive it */
 } moeclip_model_options;
 MOECLIP_API void moeclip_model_options_defaults(moeclip_model_options *options);
 

@@ -9,9 +9,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "report/report.h"
 
 int mc_usage_error(const mc_command *command, const char *format, ...) {
   va_list args;
+  if (!mc_is_writer()) return MC_EXIT_USAGE; /* every process has the same command line: one says it */
   fprintf(stderr, "moeclip: ");
   if (command) fprintf(stderr, "%s: ", command->name);
   va_start(args, format);

@@ -60,6 +60,7 @@ struct mc_command {
   size_t min_positional, max_positional;
   const char *positional; /* what is missing or too much, in words: "a DOMAIN" */
   int (*run)(const mc_args *args);
+  int shared; /* 1: several processes that mpirun has started can share its work */
 };
 
 /* Exit codes. */

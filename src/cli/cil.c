@@ -179,6 +179,7 @@ static moeclip_code open_results(running *r, moeclip_error *err) {
 }
 
 static moeclip_code write_results(running *r, moeclip_error *err) {
+  if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_cil_summarise(r->root, err));
   char *text = json_dumps(r->root, JSON_INDENT(1));
   moeclip_code code = text ? mc_file_write(r->results, text, strlen(text), err) : mc_fail_memory(err, 4096, "results");
@@ -202,10 +203,12 @@ static moeclip_code evaluate(running *r, const moeclip_dataset *d, int task, moe
   return code;
 }
 
+static moeclip_code stopped(moeclip_error *err) { return mc_agree(mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"), err); }
+
 static moeclip_code measure_zero_shot(running *r, moeclip_error *err) {
   moeclip_dataset *all = NULL;
   moeclip_evaluation e = {0};
-  if (json_is_number(json_object_get(r->root, "zero_shot"))) return MOECLIP_OK;
+  if (mc_writer_says(json_is_number(json_object_get(r->root, "zero_shot")))) return MOECLIP_OK;
   moeclip_code code = select_classes(r, 0, r->n_classes, "all classes", &all, err);
   if (code == MOECLIP_OK) code = evaluate(r, all, MOECLIP_TASK_NONE, &e, err);
   if (code == MOECLIP_OK) json_object_set_new(r->root, "zero_shot", mc_json_real(e.accuracy));
@@ -271,31 +274,36 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
   mc_progress_end(&r->progress);
   MC_TRY(code);
   MC_TRY(moeclip_learner_save(r->learner, r->state, err));
-  if (unlink(r->checkpoint) != 0 && errno != ENOENT) mc_warn("%s: cannot remove: %s", r->checkpoint, strerror(errno));
-  if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+  if (mc_is_writer() && unlink(r->checkpoint) != 0 && errno != ENOENT) mc_warn("%s: cannot remove: %s", r->checkpoint, strerror(errno));
+  if (mc_stop_signal_of_any()) return stopped(err);
   return measure_step(r, step, &report, err);
 }
 
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
-static moeclip_code open_learner(running *r, moeclip_error *err) {
+static moeclip_code open_learner(running *r, bool there, moeclip_error *err) {
   const mc_cil_options *o = &r->plan.o;
   MC_TRY(mc_open_model(&o->files, &r->model, err));
-  if (access(r->state, F_OK) == 0) return moeclip_learner_load(r->model, r->state, NULL, &r->learner, err);
+  if (there) return moeclip_learner_load(r->model, r->state, NULL, &r->learner, err);
   return moeclip_learner_create(r->model, &o->learner, &r->learner, err);
 }
 
-static moeclip_code run(running *r, moeclip_error *err) {
+static moeclip_code open_everything(running *r, moeclip_error *err) {
+  bool there = mc_writer_says(access(r->state, F_OK) == 0);
   MC_TRY(mc_make_folder(r->plan.o.out, err));
   MC_TRY(open_sets(r, err));
   MC_TRY(order_classes(r, err));
-  MC_TRY(open_learner(r, err));
-  MC_TRY(open_results(r, err));
+  MC_TRY(open_learner(r, there, err));
+  return open_results(r, err);
+}
+
+static moeclip_code run(running *r, moeclip_error *err) {
+  MC_TRY(mc_agree(open_everything(r, err), err));
   MC_TRY(measure_zero_shot(r, err));
   int known = moeclip_learner_tasks(r->learner);
-  if (known > (int)json_array_size(json_object_get(r->root, "steps"))) MC_TRY(measure_step(r, known, NULL, err));
+  if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, NULL, err));
   for (int step = known + 1; step <= r->n_steps; step++) {
-    if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+    if (mc_stop_signal_of_any()) return stopped(err);
     MC_TRY(learn_step(r, step, err));
   }
   return write_results(r, err);
@@ -312,7 +320,7 @@ static void print_measures(const running *r) {
 
 static int finish(running *r, moeclip_code code, const moeclip_error *err) {
   mc_progress_end(&r->progress);
-  if (code == MOECLIP_ERROR_CANCELLED && mc_stop_signal()) {
+  if (code == MOECLIP_ERROR_CANCELLED && mc_stop_signal_of_any()) {
     mc_warn("%s; give the same command again to go on", err->message);
     return 128 + mc_stop_signal();
   }
@@ -328,7 +336,7 @@ int mc_cil_run(const mc_args *args) {
   int exit_code = mc_cil_plan_make(args, &r.plan);
   if (exit_code == MC_EXIT_OK && r.plan.o.print_preset) {
     exit_code = mc_json_print(mc_cil_plan_json(&r.plan), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
-  } else if (exit_code == MC_EXIT_OK) {
+  } else if (exit_code == MC_EXIT_OK && (exit_code = mc_ranks_begin(r.plan.o.quiet)) == MC_EXIT_OK) {
     mc_catch_signals();
     r.callbacks = mc_progress_begin(&r.progress, r.plan.o.quiet);
     r.state = mc_format("%s/state.safetensors", r.plan.o.out);

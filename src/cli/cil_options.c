@@ -284,4 +284,5 @@ const mc_command mc_command_bench_cil = {
     .max_positional = 0,
     .positional = "no argument",
     .run = mc_cil_run,
+    .shared = 1,
 };

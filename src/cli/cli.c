@@ -126,7 +126,9 @@ static int run_command(const mc_command *c, int argc, char **argv) {
   if (code == MC_EXIT_HELP) {
     code = print_help(c);
   } else if (code == MC_EXIT_OK) {
-    code = c->run(&args);
+    code = mc_ranks_check(c);
+    if (code == MC_EXIT_OK) code = c->run(&args);
+    mc_ranks_end(code);
   }
   mc_args_clear(&args);
   return code;
@@ -161,6 +163,12 @@ int mc_cli_main(int argc, char **argv) {
 }
 
 int mc_report(const moeclip_error *err) {
-  fprintf(stderr, "moeclip: %s\n", err->message);
+  /* What all ranks have agreed on names its rank already, and rank 0 says it. */
+  bool alone = !mc_ranks() || moeclip_comm_failed(mc_ranks());
+  if (!alone) {
+    fprintf(stderr, "moeclip: rank %d: %s\n", moeclip_comm_rank(mc_ranks()), err->message);
+  } else if (mc_is_writer()) {
+    fprintf(stderr, "moeclip: %s\n", err->message);
+  }
   return MC_EXIT_FAILURE;
 }

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "cli/args.h"
+#include "cli/ranks.h"
 #include "moeclip/dataset.h"
 #include "moeclip/learner.h"
 #include "report/report.h"
@@ -46,6 +47,7 @@ void mc_progress_text(const moeclip_progress *now, int64_t first_step, bool bar,
 void mc_catch_signals(void);
 /* The signal that came, or 0. */
 int mc_stop_signal(void);
+void mc_set_stop_signal(int number); /* that another process was sent */
 
 /* --- inputs.c ----------------------------------------------------------------------------------------------------- */
 

@@ -87,6 +87,7 @@ static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner
   if (code == MOECLIP_OK) {
     code = mc_prompts_collect(&o->templates, &o->template_files, moeclip_dataset_name(dataset), &prompts, err);
   }
+  code = mc_agree(code, err);
   if (code == MOECLIP_OK) {
     how.templates = prompts.n ? prompts.items : NULL;
     how.n_templates = prompts.n;
@@ -108,18 +109,22 @@ static int run(const mc_args *args) {
   moeclip_error err = {0};
   mc_progress progress;
   if (!o->files.model) return mc_usage_error(args->command, "--model is missing: the CLIP to evaluate");
+  int exit_code = mc_ranks_begin(o->quiet);
+  if (exit_code != MC_EXIT_OK) return exit_code;
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->quiet);
-  moeclip_code code = mc_open_learner(&o->files, &model, &learner, &err);
+  moeclip_code code = mc_agree(mc_open_learner(&o->files, &model, &learner, &err), &err);
   for (size_t i = 0; code == MOECLIP_OK && i < args->n_positional; i++) {
     code = evaluate_one(o, learner, args->positional[i], &progress, &callbacks, &err);
-    if (code == MOECLIP_OK && mc_stop_signal()) code = mc_fail(&err, MOECLIP_ERROR_CANCELLED, "stopped");
+    if (code == MOECLIP_OK && mc_stop_signal_of_any()) {
+      code = mc_agree(mc_fail(&err, MOECLIP_ERROR_CANCELLED, "stopped"), &err);
+    }
   }
   moeclip_learner_destroy(learner);
   moeclip_model_destroy(model);
   if (code == MOECLIP_OK) return MC_EXIT_OK;
   mc_report(&err);
-  return code == MOECLIP_ERROR_CANCELLED && mc_stop_signal() ? 128 + mc_stop_signal() : MC_EXIT_FAILURE;
+  return code == MOECLIP_ERROR_CANCELLED && mc_stop_signal_of_any() ? 128 + mc_stop_signal() : MC_EXIT_FAILURE;
 }
 
 const mc_command mc_command_eval = {
@@ -142,4 +147,5 @@ const mc_command mc_command_eval = {
     .max_positional = 100000,
     .positional = "a DATASET",
     .run = run,
+    .shared = 1,
 };

@@ -215,7 +215,8 @@ moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, i
 moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, moeclip_error *err) {
   moeclip_model_options options;
   moeclip_model_options_defaults(&options);
-  options.n_threads = choice->n_threads;
+  options.n_threads = choice->n_threads ? choice->n_threads : moeclip_comm_threads(mc_ranks());
+  options.comm = mc_ranks();
   options.activation = (moeclip_activation)choice->activation;
   return moeclip_model_load(choice->model, &options, out, err);
 }

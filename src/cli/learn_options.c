@@ -150,4 +150,5 @@ const mc_command mc_command_learn = {
     .max_positional = 100000,
     .positional = "a DOMAIN",
     .run = mc_learn_run,
+    .shared = 1,
 };

@@ -109,7 +109,7 @@ static int train(const mc_args *args, running *r) {
   session.describe = mc_mtil_plan_json(&r->plan);
   moeclip_error err;
   int exit_code = mc_session_run(&session);
-  if (session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK &&
+  if (mc_is_writer() && session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK &&
       exit_code == MC_EXIT_OK) {
     exit_code = mc_report(&err);
   }
@@ -122,14 +122,16 @@ static int evaluate_released(running *r) {
   mc_progress progress;
   mc_results results = {0};
   moeclip_error err = {0};
+  int exit_code = mc_ranks_begin(o->learn.quiet);
+  if (exit_code != MC_EXIT_OK) return exit_code;
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->learn.quiet);
   moeclip_code code = mc_mtil_evaluate_released(&r->plan, &progress, &callbacks, &results, &err);
   mc_progress_end(&progress);
-  if (code == MOECLIP_OK) code = mc_mtil_report(results.root, &r->plan, o->out, &err);
+  if (code == MOECLIP_OK && mc_is_writer()) code = mc_mtil_report(results.root, &r->plan, o->out, &err);
   if (code == MOECLIP_OK && o->learn.json) mc_json_print(json_incref(results.root), true);
   mc_results_clear(&results);
-  if (code == MOECLIP_ERROR_CANCELLED && mc_stop_signal()) {
+  if (code == MOECLIP_ERROR_CANCELLED && mc_stop_signal_of_any()) {
     mc_warn("%s; give the same command again to go on", err.message);
     return 128 + mc_stop_signal();
   }

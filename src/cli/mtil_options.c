@@ -378,4 +378,5 @@ const mc_command mc_command_bench_mtil = {
     .max_positional = 0,
     .positional = "no argument",
     .run = mc_mtil_run,
+    .shared = 1,
 };

@@ -108,7 +108,7 @@ static moeclip_code load_row(const releasing *r, size_t k, moeclip_learner **out
 static moeclip_code fill_row(releasing *r, int row, moeclip_learner *learner, moeclip_error *err) {
   for (size_t i = 0; i < r->plan->n_sets; i++) {
     const mc_domain *d = &r->domains[i];
-    if (mc_results_known(r->results, row, d->name)) continue;
+    if (mc_writer_says(mc_results_known(r->results, row, d->name))) continue;
     moeclip_evaluate_options o = r->plan->o.learn.evaluate;
     moeclip_evaluation e = {0};
     o.templates = d->templates;
@@ -119,14 +119,14 @@ static moeclip_code fill_row(releasing *r, int row, moeclip_learner *learner, mo
         mc_results_put(r->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
     moeclip_evaluation_clear(&e);
     MC_TRY(code);
-    if (mc_stop_signal()) return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+    if (mc_stop_signal_of_any()) return mc_agree(mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"), err);
   }
   return MOECLIP_OK;
 }
 
 static bool row_is_known(const releasing *r, int row) {
   for (size_t i = 0; i < r->plan->n_sets; i++) {
-    if (!mc_results_known(r->results, row, r->domains[i].name)) return false;
+    if (!mc_writer_says(mc_results_known(r->results, row, r->domains[i].name))) return false;
   }
   return true;
 }
@@ -137,13 +137,13 @@ static moeclip_code learner_of_row(const releasing *r, int row, moeclip_learner 
 }
 
 static moeclip_code run(releasing *r, moeclip_error *err) {
-  MC_TRY(open_all(r, err));
-  MC_TRY(open_results(r, err));
+  MC_TRY(mc_agree(open_all(r, err), err));
+  MC_TRY(mc_agree(open_results(r, err), err));
   for (int row = 0; row <= (int)r->plan->n_sets; row++) {
     moeclip_learner *learner = NULL;
     moeclip_error second;
     if (row_is_known(r, row)) continue;
-    moeclip_code code = learner_of_row(r, row, &learner, err);
+    moeclip_code code = mc_agree(learner_of_row(r, row, &learner, err), err);
     if (code == MOECLIP_OK) code = fill_row(r, row, learner, err);
     moeclip_learner_destroy(learner);
     mc_progress_end(r->progress);

@@ -129,13 +129,22 @@ static int run(const mc_args *args) {
   char *part = o->p.checkpoint ? mc_strdup(o->p.checkpoint) : mc_format("%s.part", o->p.out);
   if (!part) return mc_usage_error(args->command, "out of memory");
   o->p.checkpoint = part;
+  int exit_code = mc_ranks_begin(o->quiet);
+  if (exit_code != MC_EXIT_OK) {
+    free(part);
+    return exit_code;
+  }
+  o->p.comm = mc_ranks();
+  if (!o->p.n_threads) o->p.n_threads = moeclip_comm_threads(mc_ranks());
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->quiet);
   moeclip_code code = moeclip_pretrain(&o->p, &callbacks, &report, &err);
   mc_progress_end(&progress);
-  int exit_code = code == MOECLIP_OK                                     ? print_report(o, &report)
-                  : code == MOECLIP_ERROR_CANCELLED && mc_stop_signal() ? report_stop(part, &err)
-                                                                        : mc_report(&err);
+  if (code == MOECLIP_OK) {
+    exit_code = print_report(o, &report);
+  } else {
+    exit_code = code == MOECLIP_ERROR_CANCELLED && mc_stop_signal_of_any() ? report_stop(part, &err) : mc_report(&err);
+  }
   free(part);
   return exit_code;
 }
@@ -159,4 +168,5 @@ const mc_command mc_command_pretrain = {
     .max_positional = 0,
     .positional = "",
     .run = run,
+    .shared = 1,
 };

@@ -26,6 +26,7 @@ void mc_catch_signals(void) {
 }
 
 int mc_stop_signal(void) { return stop_signal; }
+void mc_set_stop_signal(int number) { stop_signal = number; }
 
 /* --- the text ----------------------------------------------------------------------------------------------------- */
 
@@ -165,6 +166,6 @@ static void on_broken(void *context, const char *item, const char *message) {
 }
 
 moeclip_callbacks mc_progress_begin(mc_progress *p, bool quiet) {
-  *p = (mc_progress){.quiet = quiet, .terminal = isatty(STDERR_FILENO) != 0};
+  *p = (mc_progress){.quiet = quiet || !mc_is_writer(), .terminal = isatty(STDERR_FILENO) != 0};
   return (moeclip_callbacks){on_progress, on_broken, p};
 }

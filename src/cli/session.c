@@ -18,7 +18,7 @@ static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
 static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
   const mc_model_choice *files = &s->o->files;
-  if (exists(files->state)) {
+  if (mc_writer_says(exists(files->state))) {
     MC_TRY(mc_open_learner(files, &s->model, &s->learner, err));
     moeclip_code code = mc_learn_check_state(s->args, s->learner, err);
     return code == MOECLIP_OK ? code : mc_fail_prefix(err, files->state);
@@ -116,7 +116,7 @@ static moeclip_code open_results(mc_session *s, moeclip_error *err) {
 
 /* --- evaluating --------------------------------------------------------------------------------------------------- */
 
-static moeclip_code stopped(moeclip_error *err) { return mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"); }
+static moeclip_code stopped(moeclip_error *err) { return mc_agree(mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"), err); }
 
 static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const mc_domain *d, int row,
                                   moeclip_error *err) {
@@ -129,7 +129,7 @@ static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const
   moeclip_code code =
       mc_results_put(&s->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
   moeclip_evaluation_clear(&e);
-  return code == MOECLIP_OK && mc_stop_signal() ? stopped(err) : code;
+  return code == MOECLIP_OK && mc_stop_signal_of_any() ? stopped(err) : code;
 }
 
 /* What is missing of a row. Row 0 of a learner that knows tasks is a new learner's. */
@@ -137,7 +137,7 @@ static moeclip_code fill_row(mc_session *s, int row, bool *changed, moeclip_erro
   moeclip_learner *fresh = NULL;
   moeclip_code code = MOECLIP_OK;
   for (size_t i = 0; code == MOECLIP_OK && i < s->n_domains; i++) {
-    if (mc_results_known(&s->results, row, s->domains[i].name)) continue;
+    if (mc_writer_says(mc_results_known(&s->results, row, s->domains[i].name))) continue;
     *changed = true;
     if (row == 0 && moeclip_learner_tasks(s->learner) > 0 && !fresh) {
       code = mc_untouched_learner(s->model, &fresh, err);
@@ -231,13 +231,20 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
                               moeclip_error *err) {
   char *checksum = NULL;
   MC_TRY(moeclip_learner_save(s->learner, s->o->files.state, err));
-  if (unlink(s->checkpoint) != 0 && errno != ENOENT) {
+  if (mc_is_writer() && unlink(s->checkpoint) != 0 && errno != ENOENT) {
     mc_warn("%s: cannot remove: %s", s->checkpoint, strerror(errno));
   }
   print_report(s, d, report);
   if (!s->o->measure) return MOECLIP_OK;
   MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
-  moeclip_code code = mc_results_put_learned(&s->results, d->name, mc_report_json(s->learner, report), err);
+  json_t *learned = mc_report_json(s->learner, report);
+  if (learned && mc_ranks()) {
+    json_object_set_new(learned, "exchange",
+                        json_pack("{s:i, s:i, s:f, s:I, s:i}", "ranks", moeclip_comm_size(mc_ranks()), "threads",
+                                  moeclip_comm_threads(mc_ranks()), "seconds", report->exchange_seconds, "bytes",
+                                  (json_int_t)report->exchange_bytes, "messages", report->exchange_parts));
+  }
+  moeclip_code code = mc_results_put_learned(&s->results, d->name, learned, err);
   if (code == MOECLIP_OK) {
     code = mc_results_add_row(&s->results, moeclip_learner_tasks(s->learner), d->name, checksum, err);
   }
@@ -256,24 +263,25 @@ static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_erro
   moeclip_code code = moeclip_learner_learn(s->learner, d->dataset, &o, &s->callbacks, &report, err);
   mc_progress_end(&s->progress);
   if (code == MOECLIP_OK) code = keep_task(s, d, &report, err);
-  if (code == MOECLIP_OK && mc_stop_signal()) return stopped(err);
+  if (code == MOECLIP_OK && mc_stop_signal_of_any()) return stopped(err);
   return code == MOECLIP_OK ? measure(s, true, err) : code;
 }
 
 /* Found out now rather than after an hour of training. */
 static moeclip_code check_writable(const char *path, moeclip_error *err) {
   mc_writer *w;
+  if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_writer_open(path, &w, err));
   mc_writer_abort(w);
   return MOECLIP_OK;
 }
 
 static moeclip_code learn_all(mc_session *s, moeclip_error *err) {
-  MC_TRY(check_writable(s->o->files.state, err));
-  MC_TRY(open_learner(s, err));
-  MC_TRY(open_domains(s, err));
-  if (s->o->measure) MC_TRY(open_results(s, err));
-  if (checkpoint_is_stale(s)) unlink(s->checkpoint);
+  MC_TRY(mc_agree(check_writable(s->o->files.state, err), err));
+  MC_TRY(mc_agree(open_learner(s, err), err));
+  MC_TRY(mc_agree(open_domains(s, err), err));
+  if (s->o->measure) MC_TRY(mc_agree(open_results(s, err), err));
+  if (mc_is_writer() && checkpoint_is_stale(s)) unlink(s->checkpoint);
   MC_TRY(measure(s, false, err));
   MC_TRY(learn_reference(s, err));
   int n_known = 0;
@@ -284,7 +292,7 @@ static moeclip_code learn_all(mc_session *s, moeclip_error *err) {
       if (!s->o->quiet) mc_warn("%s is known already", d->name);
       continue;
     }
-    if (mc_stop_signal()) return stopped(err);
+    if (mc_stop_signal_of_any()) return stopped(err);
     MC_TRY(learn_domain(s, d, err));
   }
   /* Nothing was new: show what there is. */
@@ -299,7 +307,7 @@ static int finish(mc_session *s, moeclip_code code, const moeclip_error *err) {
     return mc_json_print(json_incref(s->results.root), true) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   if (code == MOECLIP_OK) return MC_EXIT_OK;
-  if (code != MOECLIP_ERROR_CANCELLED || !mc_stop_signal()) return mc_report(err);
+  if (code != MOECLIP_ERROR_CANCELLED || !mc_stop_signal_of_any()) return mc_report(err);
   if (exists(s->checkpoint)) {
     mc_warn("%s; %s keeps the unfinished task: give the same command again to go on", err->message, s->checkpoint);
   } else {
@@ -310,6 +318,8 @@ static int finish(mc_session *s, moeclip_code code, const moeclip_error *err) {
 
 int mc_session_run(mc_session *s) {
   moeclip_error err = {0};
+  int exit_code = mc_ranks_begin(s->o->quiet);
+  if (exit_code != MC_EXIT_OK) return exit_code;
   mc_catch_signals();
   s->callbacks = mc_progress_begin(&s->progress, s->o->quiet);
   s->checkpoint = mc_format("%s.part", s->o->files.state);

@@ -13,9 +13,11 @@
 enum { MAX_SIZE = 4096 }; /* no model looks at larger pictures */
 
 typedef struct slot {
+  int begin;            /* the first picture's place in its batch */
   int total, remaining; /* pictures of the batch; those not decoded yet */
   uint8_t *pixels;      /* [batch, 3, size, size] */
   size_t *index;        /* [batch] */
+  size_t *broken;       /* [batch] */
   char **failure;       /* [batch]: why the picture is broken, or NULL; freed unless it is l->no_memory */
 } slot;
 
@@ -37,7 +39,8 @@ struct mc_loader {
   pthread_t *threads;
   int n_started;
   bool stop, held; /* held: the consumer still looks at batch `next - 1` */
-  /* The batch whose pictures are handed out, the one that the consumer wants, and one after the last. */
+  /* The batch whose pictures are handed out, the one that the consumer wants, and one after the last: counted from 0 on in this
+   * loader. number_of gives their numbers in the schedule. */
   uint64_t opening, next, last;
   int opened;                   /* pictures of `opening` handed out so far; 0: not opened */
   double waited;
@@ -49,17 +52,22 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int batch_size(const mc_loader *l, uint64_t number) {
+static uint64_t number_of(const mc_loader *l, uint64_t k) { return l->o.first_batch + k * l->o.stride; }
+
+/* Of batch `number`: all of it is `size` pictures, of which this loader has those from *begin to the returned end. */
+static int own_part(const mc_loader *l, uint64_t number, int *begin) {
   size_t at = (size_t)(number % l->batches) * (size_t)l->o.batch, left = l->source.count - at;
-  return left < (size_t)l->o.batch ? (int)left : l->o.batch;
+  int64_t size = left < (size_t)l->o.batch ? (int64_t)left : l->o.batch;
+  *begin = (int)(size * l->o.part / l->o.n_parts);
+  return (int)(size * (l->o.part + 1) / l->o.n_parts);
 }
 
 /* Called with the mutex held. */
-static void open_batch(mc_loader *l, uint64_t number) {
-  slot *s = &l->slots[number % (uint64_t)l->o.n_ahead];
+static void open_batch(mc_loader *l, uint64_t number, slot *s) {
   uint64_t epoch = number / l->batches;
-  s->total = s->remaining = batch_size(l, number);
-  size_t at = (size_t)(number % l->batches) * (size_t)l->o.batch;
+  int end = own_part(l, number, &s->begin);
+  s->total = s->remaining = end - s->begin;
+  size_t at = (size_t)(number % l->batches) * (size_t)l->o.batch + (size_t)s->begin;
   if (l->o.shuffle && (!l->order_known || l->order_epoch != epoch)) {
     mc_philox g;
     mc_philox_init(&g, l->o.seed, MC_STREAM_SHUFFLE, epoch);
@@ -96,16 +104,21 @@ static void *work(void *context) {
       pthread_cond_wait(&l->free_slot, &l->mutex);
     }
     if (l->stop) break;
-    uint64_t number = l->opening;
-    slot *s = &l->slots[number % (uint64_t)l->o.n_ahead];
-    if (l->opened == 0) open_batch(l, number);
-    int i = l->opened++;
-    if (l->opened == s->total) {
+    uint64_t number = number_of(l, l->opening);
+    slot *s = &l->slots[l->opening % (uint64_t)l->o.n_ahead];
+    if (l->opened == 0) open_batch(l, number, s);
+    int i = l->opened++, place = s->begin + i;
+    bool empty = s->total == 0; /* a part of a short batch */
+    if (empty || l->opened == s->total) {
       l->opening++;
       l->opened = 0;
     }
+    if (empty) {
+      pthread_cond_broadcast(&l->done);
+      continue;
+    }
     pthread_mutex_unlock(&l->mutex);
-    char *failure = decode(l, number, i, s->index[i], s->pixels + (size_t)i * l->each);
+    char *failure = decode(l, number, place, s->index[i], s->pixels + (size_t)i * l->each);
     pthread_mutex_lock(&l->mutex);
     s->failure[i] = failure;
     if (--s->remaining == 0) pthread_cond_broadcast(&l->done);
@@ -134,13 +147,15 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   if (l->o.n_ahead < 1) l->o.n_ahead = 3;
   if (l->o.n_threads < 1) l->o.n_threads = 1;
   if (l->o.crop_scale_min <= 0) l->o.crop_scale_min = 0.9f;
+  if (l->o.stride < 1) l->o.stride = 1;
+  if (l->o.n_parts < 1) l->o.n_parts = 1;
   snprintf(l->no_memory, sizeof l->no_memory, "out of memory");
   l->report = report;
   l->report_context = report_context;
   l->each = 3 * (size_t)l->o.image_size * (size_t)l->o.image_size;
   l->batches = (source->count + (size_t)l->o.batch - 1) / (size_t)l->o.batch;
-  l->opening = l->next = options->first_batch;
-  l->last = options->repeat ? UINT64_MAX / 2 : l->batches;
+  uint64_t left = l->batches > options->first_batch ? l->batches - options->first_batch : 0;
+  l->last = options->repeat ? UINT64_MAX / 2 : (left + l->o.stride - 1) / l->o.stride;
   pthread_mutex_init(&l->mutex, NULL);
   pthread_cond_init(&l->free_slot, NULL);
   pthread_cond_init(&l->done, NULL);
@@ -153,8 +168,9 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
     slot *s = &l->slots[i];
     s->pixels = mc_aligned_alloc((size_t)l->o.batch, l->each);
     s->index = mc_alloc((size_t)l->o.batch, sizeof *s->index);
+    s->broken = mc_alloc((size_t)l->o.batch, sizeof *s->broken);
     s->failure = calloc((size_t)l->o.batch, sizeof *s->failure);
-    ok = s->pixels && s->index && s->failure;
+    ok = s->pixels && s->index && s->broken && s->failure;
   }
   moeclip_code code = ok ? MOECLIP_OK : mc_fail_memory(err, (size_t)l->o.batch * l->each, "a loader");
   int refused = 0;
@@ -179,10 +195,11 @@ static void drop_failure(const mc_loader *l, slot *s, int i) {
   s->failure[i] = NULL;
 }
 
-static void report_broken(mc_loader *l, slot *s, int i) {
+static void report_broken(mc_loader *l, slot *s, int i, mc_batch *batch) {
   size_t index = s->index[i];
   if (!l->reported[index]) {
     char name[512];
+    s->broken[batch->n_broken++] = index;
     l->reported[index] = 1;
     l->n_broken++;
     if (l->source.item_name(l->source.context, index, name, sizeof name) != MOECLIP_OK) {
@@ -211,11 +228,11 @@ moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_er
   while (!(l->opening > l->next && s->remaining == 0)) pthread_cond_wait(&l->done, &l->mutex);
   l->waited += now() - began;
   l->held = true;
-  batch->number = l->next++;
+  batch->number = number_of(l, l->next++);
   pthread_mutex_unlock(&l->mutex);
   for (int i = 0; i < s->total; i++) {
     if (s->failure[i]) {
-      report_broken(l, s, i);
+      report_broken(l, s, i, batch);
       continue;
     }
     if (batch->n != i) {
@@ -225,9 +242,11 @@ moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_er
     batch->n++;
   }
   batch->index = s->index;
+  batch->broken = s->broken;
   batch->pixels = s->pixels;
   l->n_usable += (size_t)batch->n;
-  if (l->n_usable == 0 && l->n_broken == l->source.count) {
+  bool whole = l->o.n_parts == 1 && l->o.stride == 1;
+  if (whole && l->n_usable == 0 && l->n_broken == l->source.count) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "none of the %zu pictures can be read", l->source.count);
   }
   return MOECLIP_OK;
@@ -249,6 +268,7 @@ void mc_loader_destroy(mc_loader *l) {
     for (int k = 0; s->failure && k < l->o.batch; k++) drop_failure(l, s, k);
     free(s->failure);
     free(s->index);
+    free(s->broken);
     mc_aligned_free(s->pixels);
   }
   free(l->slots);

@@ -5,7 +5,8 @@
  * A loader walks positions 0, 1, 2, ... of a schedule. Position p is picture order_e[p - e*n] of epoch e = p / n, where
  * order_e is the permutation drawn from (seed, MC_STREAM_SHUFFLE, e) (identity without shuffle). An epoch ends with a
  * short batch when n is not a multiple of the batch, as the published code does. What a batch holds depends only on
- * the options and its number, never on the threads, and a loader can start at any batch: that is how runs resume.
+ * the options and its number, never on the threads, and a loader can start at any batch: that is how runs resume. Several
+ * processes share a schedule by parts of each batch (training) or by whole batches (evaluating); each decodes its own share.
  */
 #ifndef MC_DATA_LOADER_H
 #define MC_DATA_LOADER_H
@@ -40,6 +41,8 @@ typedef struct mc_loader_options {
   bool repeat;          /* false: ends after one pass */
   uint64_t seed;
   uint64_t first_batch; /* start here (resume) */
+  uint64_t stride;      /* from a batch to the next; 0: 1 */
+  int part, n_parts;    /* of every batch only this part, from 0, of so many that differ by at most one picture; n_parts 0: all */
 } mc_loader_options;
 
 typedef struct mc_batch {
@@ -47,6 +50,8 @@ typedef struct mc_batch {
   int n;                 /* pictures that could be decoded; the broken ones are left out (may be 0) */
   const size_t *index;   /* [n] index in the source */
   const uint8_t *pixels; /* [n, 3, image_size, image_size], before normalisation */
+  int n_broken;          /* pictures of this batch that were found broken for the first time: those that were reported */
+  const size_t *broken;  /* [n_broken] index in the source */
 } mc_batch;
 
 typedef struct mc_loader mc_loader;
@@ -57,7 +62,7 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
                               void (*report)(void *context, const char *item, const char *message),
                               void *report_context, mc_loader **out, moeclip_error *err);
 /* The next batch, valid until the next call; *end is true (and the batch empty) after the last one. Fails when every
- * picture of the source is broken. */
+ * picture of the source is broken, unless this loader has a part of the schedule only and cannot know. */
 moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_error *err);
 /* Pictures found broken so far, and seconds that mc_loader_next waited for decoding. */
 size_t mc_loader_broken(const mc_loader *l);

@@ -1,4 +1,5 @@
-/* Accuracy on a data set's test split, and where its pictures were routed. */
+/* Accuracy on a data set's test split, and where its pictures were routed. Several ranks take every so manieth batch each, and add up
+ * what they have counted at the end. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,10 +8,13 @@
 #include "base/random.h"
 #include "data/loader.h"
 #include "learn/learner.h"
+#include "train/shared_loader.h"
 #include "train/watch.h"
 
 typedef struct evaluating {
   moeclip_learner *l;
+  moeclip_comm *comm;         /* NULL: alone */
+  mc_broken_list broken;      /* of this rank, when not alone */
   const moeclip_dataset *dataset;
   const moeclip_evaluate_options *options;
   const char *const *templates;
@@ -95,15 +99,21 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
   mc_image_source source = {n, r, load_chosen, name_chosen};
   mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
                               .augment = o->training_crop != 0, .seed = o->seed,
-                              .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
-  MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &r->loader, err));
+                              .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute),
+                              .first_batch = (uint64_t)moeclip_comm_rank(r->comm), .stride = (uint64_t)moeclip_comm_size(r->comm)};
+  if (r->comm) {
+    MC_TRY(mc_loader_create(&source, &loader, mc_broken_collect, &r->broken, &r->loader, err));
+  } else {
+    MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &r->loader, err));
+  }
   bool routes = o->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
   if (!routes || l->extractor.image_size == loader.image_size) return MOECLIP_OK;
   loader.image_size = l->extractor.image_size;
   return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
 }
 
-/* Class features through one route, made when the first picture takes it. */
+/* Class features through one route, made when the first picture takes it. Those that are wanted by all ranks anyway are made
+ * beforehand, together. */
 static moeclip_code route_features(evaluating *r, int route, const float **out, moeclip_error *err) {
   float **kept = &r->features[route + 1];
   if (!*kept) {
@@ -169,6 +179,54 @@ static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_ev
   return MOECLIP_OK;
 }
 
+/* The route that most pictures will take: the task of the set's name, else the untouched CLIP. Each rank makes the features of some
+ * classes. (With noise on the gates the random numbers go by the whole, so every rank makes all.) */
+static moeclip_code expected_features(evaluating *r, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  int route = r->options->task, size = moeclip_comm_size(r->comm), rank = moeclip_comm_rank(r->comm);
+  size_t embed = (size_t)l->model->clip->sizes.embed;
+  for (int t = 0; route == MOECLIP_TASK_AUTO && t < l->n_tasks; t++) {
+    if (strcmp(l->tasks[t].name, moeclip_dataset_name(r->dataset)) == 0) route = t;
+  }
+  if (route == MOECLIP_TASK_AUTO) route = MOECLIP_TASK_NONE;
+  if (!r->comm || r->options->gate_noise) return MOECLIP_OK;
+  float *out = mc_alloc(r->n_classes * embed + 1, sizeof *out);
+  int64_t *rows = mc_alloc((size_t)size + 1, sizeof *rows);
+  r->features[route + 1] = out;
+  moeclip_code code = out && rows ? MOECLIP_OK : mc_fail_memory(err, r->n_classes * embed * sizeof *out, "class features");
+  if (code == MOECLIP_OK) {
+    for (int k = 0; k <= size; k++) rows[k] = mc_comm_share(r->comm, (int64_t)r->n_classes, k);
+    code = mc_class_features(l, route, r->templates, r->n_templates, r->classes + rows[rank], (size_t)(rows[rank + 1] - rows[rank]),
+                             NULL, out + (size_t)rows[rank] * embed, err);
+  }
+  code = moeclip_comm_agree(r->comm, code, err);
+  if (code == MOECLIP_OK) mc_comm_gather_rows(r->comm, out, embed * sizeof *out, rows);
+  free(rows);
+  return code;
+}
+
+static void tell_broken(void *context, int64_t index, const char *item, const char *message) {
+  (void)index;
+  mc_watch_broken(context, item, message);
+}
+
+static moeclip_code add_up(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
+  int64_t three[3] = {out->n, out->n_right, out->n_broken};
+  if (!r->comm) return MOECLIP_OK;
+  mc_comm_total(r->comm, three, 3);
+  mc_comm_total(r->comm, out->routed, (size_t)out->n_routes);
+  mc_comm_total(r->comm, out->routed_right, (size_t)out->n_routes);
+  mc_comm_total(r->comm, out->class_n, out->n_classes);
+  mc_comm_total(r->comm, out->class_right, out->n_classes);
+  out->n = three[0];
+  out->n_right = three[1];
+  out->n_broken = three[2];
+  MC_TRY(mc_broken_exchange(r->comm, &r->broken, NULL, tell_broken, (void *)(uintptr_t)callbacks, err));
+  if (out->n > 0 || out->n_broken == 0) return MOECLIP_OK;
+  mc_fail(err, MOECLIP_ERROR_FORMAT, "none of the %lld pictures can be read", (long long)out->n_broken);
+  return moeclip_comm_agree(r->comm, MOECLIP_ERROR_FORMAT, err);
+}
+
 static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
   mc_watch watch;
   mc_watch_begin(&watch, callbacks, "evaluate", moeclip_dataset_name(r->dataset), (int64_t)mc_loader_batches(r->loader), 1e9);
@@ -190,8 +248,6 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
     if (stop) return mc_watch_cancelled(&watch, err);
   }
   out->n_broken = (int64_t)mc_loader_broken(r->loader);
-  out->accuracy = out->n ? (double)out->n_right / (double)out->n : NAN;
-  out->seconds = watch.progress.seconds;
   return MOECLIP_OK;
 }
 
@@ -203,14 +259,20 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
     moeclip_evaluate_options_defaults(&defaults);
     options = &defaults;
   }
-  evaluating r = {.l = l, .dataset = dataset, .options = options};
+  evaluating r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = options};
   *out = (moeclip_evaluation){0};
-  moeclip_code code = start(&r, callbacks, out, err);
-  if (code == MOECLIP_OK) code = run(&r, callbacks, out, err);
+  moeclip_code code = moeclip_comm_agree(r.comm, start(&r, callbacks, out, err), err);
+  double began = mc_now();
+  if (code == MOECLIP_OK) code = expected_features(&r, err);
+  if (code == MOECLIP_OK) code = moeclip_comm_agree(r.comm, run(&r, callbacks, out, err), err);
+  if (code == MOECLIP_OK) code = add_up(&r, callbacks, out, err);
+  out->accuracy = out->n ? (double)out->n_right / (double)out->n : NAN;
+  out->seconds = mc_now() - began;
   mc_loader_destroy(r.loader);
   mc_loader_destroy(r.second);
   for (int t = 0; r.features && t < out->n_routes; t++) free(r.features[t]);
   free(r.features);
+  free(r.broken.text);
   free(r.classes);
   free(r.order);
   free(r.pictures);

@@ -8,10 +8,12 @@
 #include "base/memory.h"
 #include "learn/learner.h"
 #include "learn/select_train.h"
+#include "comm/comm.h"
 #include "train/task.h"
 
 typedef struct learning {
   moeclip_learner *l;
+  moeclip_comm *comm; /* NULL: alone */
   const moeclip_dataset *dataset;
   const moeclip_task_options *options;
   const moeclip_callbacks *callbacks;
@@ -61,8 +63,7 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
 }
 
-static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
-  learning *r = context;
+static moeclip_code write_checkpoint_alone(learning *r, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   char number[32], task[32];
   snprintf(number, sizeof number, "%lld", (long long)step);
@@ -78,10 +79,18 @@ static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw
   return code;
 }
 
+static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
+  learning *r = context;
+  moeclip_code code = moeclip_comm_rank(r->comm) == 0 ? write_checkpoint_alone(r, step, optimizer, err) : MOECLIP_OK;
+  return moeclip_comm_agree(r->comm, code, err);
+}
+
 /* Opens the checkpoint when there is one, and takes over the learner's half-trained state from it. */
 static moeclip_code resume(learning *r, moeclip_error *err) {
   const char *path = r->options->checkpoint;
-  if (!path || access(path, F_OK) != 0) return MOECLIP_OK;
+  int there = path && access(path, F_OK) == 0;
+  moeclip_comm_broadcast(r->comm, &there, sizeof there); /* what rank 0 sees */
+  if (!path || !there) return MOECLIP_OK;
   MC_TRY(mc_state_open(path, &r->resume, err));
   const char *run = moeclip_tensors_metadata(r->resume, "checkpoint.run");
   const char *step = moeclip_tensors_metadata(r->resume, "checkpoint.step");
@@ -152,15 +161,34 @@ static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moe
   return code;
 }
 
-static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_error *err) {
-  moeclip_learner *l = r->l;
-  const moeclip_task_options *o = r->options;
-  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN), n_classes = moeclip_dataset_classes(r->dataset);
+/* What this rank does without the others. */
+static moeclip_code prepare(learning *r, moeclip_error *err) {
+  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN);
   MC_TRY(describe_run(r, err));
   r->labels = mc_alloc(n, sizeof *r->labels);
   if (!r->labels) return mc_fail_memory(err, n * sizeof *r->labels, "labels");
   for (size_t i = 0; i < n; i++) r->labels[i] = moeclip_dataset_label(r->dataset, MOECLIP_TRAIN, i);
-  MC_TRY(resume(r, err));
+  return MOECLIP_OK;
+}
+
+/* All ranks must see the same data and have been given the same options. */
+static moeclip_code check_same(const learning *r, moeclip_error *err) {
+  uint64_t hash = mc_comm_hash(0, r->run_key, strlen(r->run_key));
+  hash = mc_comm_hash(hash, r->labels, moeclip_dataset_count(r->dataset, MOECLIP_TRAIN) * sizeof *r->labels);
+  for (size_t c = 0; c < moeclip_dataset_classes(r->dataset); c++) {
+    const char *name = moeclip_dataset_class_name(r->dataset, c);
+    hash = mc_comm_hash(hash, name, strlen(name) + 1);
+  }
+  return mc_comm_same(r->comm, hash, "training pictures, classes or options", err);
+}
+
+static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  const moeclip_task_options *o = r->options;
+  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN), n_classes = moeclip_dataset_classes(r->dataset);
+  MC_TRY(moeclip_comm_agree(r->comm, prepare(r, err), err));
+  if (r->comm) MC_TRY(check_same(r, err));
+  MC_TRY(moeclip_comm_agree(r->comm, resume(r, err), err));
   report->resumed = r->resume != NULL;
   if (!r->resume) {
     const char **classes = mc_alloc(n_classes, sizeof *classes);
@@ -201,8 +229,8 @@ moeclip_code moeclip_learner_learn(moeclip_learner *l, const moeclip_dataset *da
   }
   if (!report) report = &own;
   *report = (moeclip_learn_report){.task = -1};
-  MC_TRY(check_options(l, dataset, options, err));
-  learning r = {.l = l, .dataset = dataset, .options = options, .callbacks = callbacks};
+  MC_TRY(moeclip_comm_agree(l->model->options.comm, check_options(l, dataset, options, err), err));
+  learning r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = options, .callbacks = callbacks};
   /* What the learner knows now, to go back to if this fails. */
   moeclip_code code = moeclip_tensors_create(&before, err);
   if (code == MOECLIP_OK) code = mc_state_store(l, before, err);

@@ -120,13 +120,18 @@ moeclip_code moeclip_learner_load(moeclip_model *model, const char *path, const 
   return MOECLIP_OK;
 }
 
-moeclip_code moeclip_learner_save(moeclip_learner *l, const char *path, moeclip_error *err) {
+static moeclip_code save(moeclip_learner *l, const char *path, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   MC_TRY(moeclip_tensors_create(&t, err));
   moeclip_code code = mc_state_store(l, t, err);
   if (code == MOECLIP_OK) code = mc_state_write(t, path, err);
   moeclip_tensors_destroy(t);
   return code;
+}
+
+moeclip_code moeclip_learner_save(moeclip_learner *l, const char *path, moeclip_error *err) {
+  moeclip_comm *comm = l->model->options.comm;
+  return moeclip_comm_agree(comm, moeclip_comm_rank(comm) == 0 ? save(l, path, err) : MOECLIP_OK, err);
 }
 
 moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_dataset *dataset,

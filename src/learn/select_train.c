@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "train/shared_loader.h"
 #include "train/watch.h"
 
 enum { MIN_HELD = 8, MAX_HELD = 256, KEPT_REFERENCE = 128, FEW = 16 };
@@ -38,6 +39,7 @@ static moeclip_code subset_name(void *context, size_t i, char *out, size_t n_out
 
 typedef struct selecting {
   moeclip_learner *l;
+  moeclip_comm *comm; /* NULL: alone */
   int task;
   const char *name;
   const moeclip_task_options *options;
@@ -58,12 +60,14 @@ static mc_loader_options loader_options(const selecting *r) {
                              .seed = r->seed};
 }
 
-static moeclip_code train_step(selecting *r, mc_autoencoder_trainer *trainer, const mc_batch *batch, int64_t step, double lr,
+static moeclip_code train_step(selecting *r, mc_autoencoder_trainer *trainer, const mc_shared_batch *batch, int64_t step, double lr,
                                double *loss, moeclip_error *err) {
   moeclip_model *m = r->l->model;
-  if (batch->n == 0) return MOECLIP_OK;
-  MC_TRY(mc_selector_features(r->l, batch->pixels, batch->n, r->features, err));
-  moeclip_code code = mc_autoencoder_step(m->compute, trainer, r->features, batch->n, lr, loss, &m->arena, err);
+  const mc_batch *own = &batch->own;
+  if (batch->n_all == 0) return MOECLIP_OK;
+  moeclip_code code = mc_selector_features(r->l, own->pixels, own->n, r->features, err);
+  MC_TRY(moeclip_comm_agree(r->comm, code, err));
+  code = mc_autoencoder_shared_step(m->compute, trainer, r->features, own->n, batch->n_all, lr, loss, &m->arena, err);
   if (code == MOECLIP_ERROR_NUMERIC) {
     char where[320];
     snprintf(where, sizeof where, "the selector of %.200s, step %lld, learning rate %g", r->name, (long long)step, lr);
@@ -72,46 +76,46 @@ static moeclip_code train_step(selecting *r, mc_autoencoder_trainer *trainer, co
   return code;
 }
 
-static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, mc_loader *loader, moeclip_error *err) {
+static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, mc_shared_loader *loader, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   int64_t n_steps = o->selector_iterations + 1, images = 0; /* "plus one": as published */
   /* As published, an epoch is one of the whole training set, also when few of its pictures are used. */
-  int64_t epoch_steps = (int64_t)mc_loader_batches(loader);
+  int64_t epoch_steps = (int64_t)mc_shared_loader_batches(loader);
   mc_watch watch;
   mc_watch_begin(&watch, r->callbacks, "selector", r->name, n_steps, 1e9);
   for (int64_t step = 0; step < n_steps; step++) {
-    mc_batch batch;
+    mc_shared_batch batch;
     bool end, stop;
     double loss = NAN, lr = o->selector_learning_rate * pow(0.1, (double)(step / epoch_steps / 10));
-    MC_TRY(mc_loader_next(loader, &batch, &end, err));
+    MC_TRY(mc_shared_loader_next(loader, &batch, &end, err));
     MC_TRY(train_step(r, trainer, &batch, step, lr, &loss, err));
-    images += batch.n;
+    images += batch.n_all;
     watch.progress.step = step + 1;
     watch.progress.images = images;
     watch.progress.loss = loss;
     watch.progress.learning_rate = lr;
-    watch.progress.waited_seconds = mc_loader_waited(loader);
+    watch.progress.waited_seconds = mc_shared_loader_waited(loader);
     mc_watch_step(&watch, &stop);
-    if (stop && step + 1 < n_steps) return mc_watch_cancelled(&watch, err);
+    if (moeclip_comm_any(r->comm, stop) && step + 1 < n_steps) return moeclip_comm_agree(r->comm, mc_watch_cancelled(&watch, err), err);
   }
   r->report->images += images;
-  r->report->broken += (int64_t)mc_loader_broken(loader);
+  r->report->broken += mc_shared_loader_broken(loader);
   return MOECLIP_OK;
 }
 
 static moeclip_code train(selecting *r, moeclip_error *err) {
   mc_autoencoder_trainer *trainer = NULL;
-  mc_loader *loader = NULL;
+  mc_shared_loader *loader = NULL;
   mc_loader_options options = loader_options(r);
   options.shuffle = options.augment = options.repeat = true;
   options.augment_once = r->options->shots_augment_once != 0;
   moeclip_code code = mc_autoencoder_create(&r->autoencoder, r->l->extractor.dim, r->l->options.selector_hidden, r->seed, 0, err);
   if (code == MOECLIP_OK) code = mc_autoencoder_trainer_create(&r->autoencoder, WEIGHT_DECAY, &trainer, err);
-  if (code == MOECLIP_OK) {
-    code = mc_loader_create(&r->trained_source, &options, mc_watch_broken, (void *)(uintptr_t)r->callbacks, &loader, err);
-  }
+  code = moeclip_comm_agree(r->comm, code, err);
+  if (code == MOECLIP_OK) code = mc_autoencoder_trainer_join(trainer, r->comm, err);
+  if (code == MOECLIP_OK) code = mc_shared_loader_create(r->comm, &r->trained_source, &options, r->callbacks, &loader, err);
   if (code == MOECLIP_OK) code = train_steps(r, trainer, loader, err);
-  mc_loader_destroy(loader);
+  mc_shared_loader_destroy(loader);
   mc_autoencoder_trainer_destroy(trainer);
   return code;
 }
@@ -122,20 +126,26 @@ static moeclip_code train(selecting *r, moeclip_error *err) {
 typedef moeclip_code (*features_visitor)(selecting *r, const float *features, int64_t n, void *context, moeclip_error *err);
 
 static moeclip_code each_held(selecting *r, features_visitor visit, void *context, moeclip_error *err) {
-  mc_loader *loader;
+  mc_shared_loader *loader;
   mc_loader_options options = loader_options(r);
-  MC_TRY(mc_loader_create(&r->held_source, &options, mc_watch_broken, (void *)(uintptr_t)r->callbacks, &loader, err));
+  int rank = moeclip_comm_rank(r->comm);
+  size_t dim = (size_t)r->l->extractor.dim;
+  MC_TRY(mc_shared_loader_create(r->comm, &r->held_source, &options, r->callbacks, &loader, err));
   moeclip_code code = MOECLIP_OK;
   while (code == MOECLIP_OK) {
-    mc_batch batch;
+    mc_shared_batch batch;
     bool end = false;
-    code = mc_loader_next(loader, &batch, &end, err);
+    code = mc_shared_loader_next(loader, &batch, &end, err);
     if (end || code != MOECLIP_OK) break;
-    code = mc_selector_features(r->l, batch.pixels, batch.n, r->features, err);
-    if (code == MOECLIP_OK && batch.n) code = visit(r, r->features, batch.n, context, err);
+    /* Each rank computes its part, and all go on with the whole. */
+    float *own = r->features + (size_t)batch.begin[rank] * dim;
+    code = moeclip_comm_agree(r->comm, mc_selector_features(r->l, batch.own.pixels, batch.own.n, own, err), err);
+    if (code == MOECLIP_OK) mc_comm_gather_rows(r->comm, r->features, dim * sizeof *own, batch.begin);
+    if (code == MOECLIP_OK && batch.n_all) code = visit(r, r->features, batch.n_all, context, err);
+    code = moeclip_comm_agree(r->comm, code, err);
   }
-  if (!r->few) r->report->broken += (int64_t)mc_loader_broken(loader);
-  mc_loader_destroy(loader);
+  if (!r->few) r->report->broken += mc_shared_loader_broken(loader);
+  mc_shared_loader_destroy(loader);
   return code;
 }
 
@@ -221,11 +231,22 @@ static moeclip_code keep_reference(selecting *r, moeclip_error *err) {
   return code;
 }
 
+/* The ranks must have made the same autoencoder. */
+static moeclip_code check_same(selecting *r, moeclip_error *err) {
+  const mc_param *params[] = {&r->autoencoder.encoder_weight, &r->autoencoder.encoder_bias, &r->autoencoder.decoder_weight,
+                              &r->autoencoder.decoder_bias};
+  uint64_t hash = 0;
+  if (!r->comm) return MOECLIP_OK;
+  for (int i = 0; i < 4; i++) hash = mc_comm_hash(hash, params[i]->value, (size_t)params[i]->n * sizeof(float));
+  return mc_comm_same(r->comm, hash, "parameters of the selector (the ranks have drifted apart)", err);
+}
+
 /* --- all of it ----------------------------------------------------------------------------------------------------------- */
 
 static moeclip_code run(selecting *r, moeclip_error *err) {
   double threshold = r->options->threshold;
   MC_TRY(train(r, err));
+  MC_TRY(check_same(r, err));
   if (r->task < 0) {
     MC_TRY(keep_reference(r, err));
   } else if (isnan(threshold)) {
@@ -238,13 +259,14 @@ moeclip_code mc_train_selector(moeclip_learner *l, int task, const mc_image_sour
                                const moeclip_task_options *options, const moeclip_callbacks *callbacks,
                                moeclip_learn_report *report, moeclip_error *err) {
   size_t n = pictures->count, n_held = n / 10;
-  selecting r = {.l = l, .task = task, .name = task < 0 ? "reference" : l->tasks[task].name, .options = options,
-                 .callbacks = callbacks, .report = report, .few = n < FEW,
+  selecting r = {.l = l, .comm = l->model->options.comm, .task = task,
+                 .name = task < 0 ? "reference" : l->tasks[task].name, .options = options, .callbacks = callbacks, .report = report, .few = n < FEW,
                  .seed = mc_seed_of(l->options.seed ^ UINT64_C(0x5e1ec7), (uint64_t)(task + 1))};
   if (n > UINT32_MAX) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: too many pictures", r.name);
   uint32_t *order = mc_alloc(n, sizeof *order);
   r.features = mc_aligned_alloc((size_t)options->batch, (size_t)l->extractor.dim * sizeof *r.features);
   moeclip_code code = order && r.features ? MOECLIP_OK : mc_fail_memory(err, n * sizeof *order, "the selector");
+  code = moeclip_comm_agree(r.comm, code, err);
   if (code == MOECLIP_OK) {
     mc_philox g;
     mc_philox_init(&g, r.seed, MC_STREAM_SPLIT, 0);

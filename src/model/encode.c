@@ -112,7 +112,8 @@ static mc_tower_pass visual_pass(const mc_encoder *e, const mc_encoded *of) {
                          .kept = of->kept,
                          .tap = e->tap,
                          .read = of->read,
-                         .read_out = of->pooled};
+                         .read_out = of->pooled,
+                         .done = e->done};
 }
 
 static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
@@ -125,7 +126,8 @@ static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {
                          .kept = of->kept,
                          .tap = e->tap,
                          .read = of->read,
-                         .read_out = of->pooled};
+                         .read_out = of->pooled,
+                         .done = e->done};
 }
 
 moeclip_code mc_encode_images(mc_compute *cp, const mc_encoder *e, const float *images, int64_t n, float *features,

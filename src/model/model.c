@@ -10,7 +10,7 @@
 #include "moeclip/image.h"
 
 void moeclip_model_options_defaults(moeclip_model_options *options) {
-  *options = (moeclip_model_options){0, MOECLIP_ACTIVATION_AUTO};
+  *options = (moeclip_model_options){.activation = MOECLIP_ACTIVATION_AUTO};
 }
 
 /* A Hugging Face model says its activation in config.json beside the weights: "hidden_act": "gelu" or "quick_gelu". */

@@ -39,6 +39,7 @@ moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *p, const flo
     } else {
       MC_TRY(mc_block_backward(cp, p, l, below, dx, arena, err));
     }
+    if (p->done) p->done->call(p->done->context, p->first_block + l);
   }
   return MOECLIP_OK;
 }

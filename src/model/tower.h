@@ -31,6 +31,13 @@ typedef struct mc_tap {
   int last_layer; /* stop after this block; -1: run all */
 } mc_tap;
 
+/* Called when backward has ended with a block: the gradients of its parameters and experts are complete. block: its number, as
+ * for the random streams. */
+typedef struct mc_block_done {
+  void (*call)(void *context, int block);
+  void *context;
+} mc_block_done;
+
 typedef struct mc_tower_pass {
   mc_tower *tower;
   mc_moe *moe;                /* [layers], or NULL: no adapters */
@@ -42,6 +49,7 @@ typedef struct mc_tower_pass {
   const int32_t *read;        /* [n]: the one token of each sample that is read from the last block, which then computes what that
                                  token needs and no more; or NULL: all are. Not with a tap */
   float *read_out;            /* [n, d]: gets those rows */
+  const mc_block_done *done;  /* or NULL */
 } mc_tower_pass;
 
 /* x [n, t, d]: the embedded tokens in, the last block's output out (with `read`: spoiled). */

@@ -19,8 +19,11 @@ moeclip_code mc_make_folder(const char *path, moeclip_error *err) {
   return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot make this folder: %s", path, strerror(errno));
 }
 
+bool mc_is_writer(void) { return moeclip_comm_launched_rank() == 0; }
+
 void mc_warn(const char *format, ...) {
   va_list args;
+  if (!mc_is_writer()) return;
   fprintf(stderr, "moeclip: ");
   va_start(args, format);
   vfprintf(stderr, format, args);

@@ -9,10 +9,14 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "moeclip/comm.h"
 #include "moeclip/dataset.h"
 #include "moeclip/learner.h"
 
-/* A sentence on stderr that stops nothing. */
+/* Rank 0 of several processes, or alone: the one that writes and prints. */
+bool mc_is_writer(void);
+
+/* A sentence on stderr that stops nothing; rank 0's. */
 void mc_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Makes a folder unless it is there. */

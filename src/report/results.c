@@ -332,6 +332,7 @@ static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
 
 moeclip_code mc_results_write(mc_results *r, moeclip_error *err) {
   mc_matrix_of x;
+  if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_make_folder(r->folder, err));
   MC_TRY(mc_matrix_of_results(r->root, &x, err));
   moeclip_code code = put_summary(r, &x.m, err);

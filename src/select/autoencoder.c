@@ -1,6 +1,7 @@
 /* The autoencoder of one task: forward, backward, and Adam as PyTorch has it. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "compute/kernels.h"
@@ -182,6 +183,8 @@ struct mc_autoencoder_trainer {
   float *m[N_PARAMS], *v[N_PARAMS];
   float weight_decay;
   int64_t step;
+  moeclip_comm *comm; /* NULL: alone */
+  mc_comm_sum *sum;   /* all gradients, one after another */
 };
 
 moeclip_code mc_autoencoder_trainer_create(mc_autoencoder *a, float weight_decay, mc_autoencoder_trainer **out,
@@ -208,6 +211,7 @@ moeclip_code mc_autoencoder_trainer_create(mc_autoencoder *a, float weight_decay
 
 void mc_autoencoder_trainer_destroy(mc_autoencoder_trainer *t) {
   if (!t) return;
+  mc_comm_sum_destroy(t->sum);
   for (int i = 0; i < N_PARAMS; i++) {
     mc_param_freeze(t->param[i]);
     mc_aligned_free(t->m[i]);
@@ -235,10 +239,40 @@ MC_VECTORISED static void update_autoencoder_range(const update *u, int64_t begi
 
 static void update_body(void *context, int64_t begin, int64_t end) { update_autoencoder_range(context, begin, end); }
 
-moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, double lr, double *loss,
-                                 mc_arena *arena, moeclip_error *err) {
-  MC_TRY(mc_autoencoder_gradients(cp, t->a, x, n, loss, arena, err));
-  if (!isfinite(*loss)) return mc_fail(err, MOECLIP_ERROR_NUMERIC, "the loss is not finite (%g)", *loss);
+moeclip_code mc_autoencoder_trainer_join(mc_autoencoder_trainer *t, moeclip_comm *comm, moeclip_error *err) {
+  int64_t n = 0;
+  for (int i = 0; i < N_PARAMS; i++) n += t->param[i]->n;
+  t->comm = comm;
+  return comm ? moeclip_comm_agree(comm, mc_comm_sum_create(comm, n, &t->sum, err), err) : MOECLIP_OK;
+}
+
+/* This rank's means become its share of the means of all. Every rank comes through here, also one that has failed. */
+static void sum_gradients(mc_autoencoder_trainer *t, float share) {
+  float *at = mc_comm_sum_data(t->sum);
+  for (int i = 0; i < N_PARAMS; at += t->param[i++]->n) {
+    for (int64_t j = 0; j < t->param[i]->n; j++) at[j] = share > 0 ? share * t->param[i]->grad[j] : 0;
+  }
+  mc_comm_sum_start(t->sum);
+  mc_comm_sum_wait(t->sum);
+  at = mc_comm_sum_data(t->sum);
+  for (int i = 0; i < N_PARAMS; at += t->param[i++]->n) memcpy(t->param[i]->grad, at, (size_t)t->param[i]->n * sizeof *at);
+}
+
+moeclip_code mc_autoencoder_shared_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, int64_t n_all, double lr,
+                                        double *loss, mc_arena *arena, moeclip_error *err) {
+  moeclip_code code = MOECLIP_OK;
+  *loss = 0;
+  if (n > 0) code = mc_autoencoder_gradients(cp, t->a, x, n, loss, arena, err);
+  if (t->comm) {
+    sum_gradients(t, (float)((double)n / (double)n_all));
+    *loss *= (double)n / (double)n_all;
+    MC_TRY(mc_comm_agree_total(t->comm, code, loss, err));
+  }
+  MC_TRY(code);
+  if (!isfinite(*loss)) {
+    code = mc_fail(err, MOECLIP_ERROR_NUMERIC, "the loss is not finite (%g)", *loss);
+    return moeclip_comm_agree(t->comm, code, err); /* it is the same everywhere */
+  }
   t->step++;
   double correction1 = 1 - pow(0.9, (double)t->step), correction2 = 1 - pow(0.999, (double)t->step);
   for (int i = 0; i < N_PARAMS; i++) {
@@ -247,4 +281,9 @@ moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, cons
     mc_parallel_for(cp, t->param[i]->n, 1 << 13, update_body, &u);
   }
   return MOECLIP_OK;
+}
+
+moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, double lr, double *loss,
+                                 mc_arena *arena, moeclip_error *err) {
+  return mc_autoencoder_shared_step(cp, t, x, n, n, lr, loss, arena, err);
 }

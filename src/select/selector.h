@@ -1,5 +1,5 @@
 /*
- * select/: which task does a picture belong to? (method.md section 4: DDAS) Includes base/, compute/, model/ and their
+ * select/: which task does a picture belong to? (method.md section 4: DDAS) Includes base/, comm/, compute/, model/ and their
  * public headers; learn/ includes it.
  *
  * Pictures -> features in (0, 1) (mc_extract) -> one small autoencoder per task; the task whose autoencoder makes the
@@ -10,6 +10,7 @@
 #define MC_SELECT_SELECTOR_H
 
 #include "base/arena.h"
+#include "comm/comm.h"
 #include "model/model.h"
 
 /* --- features --------------------------------------------------------------------------------------------------------- */
@@ -65,6 +66,12 @@ moeclip_code mc_autoencoder_trainer_create(mc_autoencoder *a, float weight_decay
 void mc_autoencoder_trainer_destroy(mc_autoencoder_trainer *t);
 moeclip_code mc_autoencoder_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, double lr,
                                  double *loss, mc_arena *arena, moeclip_error *err);
+
+/* With other ranks: joins their trainers of the same autoencoder, before the first step. A step then takes this rank's n rows (it may
+ * have none) of the n_all of all ranks, and has the same result everywhere. Both are collective. */
+moeclip_code mc_autoencoder_trainer_join(mc_autoencoder_trainer *t, moeclip_comm *comm, moeclip_error *err);
+moeclip_code mc_autoencoder_shared_step(mc_compute *cp, mc_autoencoder_trainer *t, const float *x, int64_t n, int64_t n_all, double lr,
+                                        double *loss, mc_arena *arena, moeclip_error *err);
 
 /* --- the selector -------------------------------------------------------------------------------------------------------- */
 

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "data/loader.h"
 #include "data/pairs.h"
 #include "model/model.h"
 #include "train/optimizer.h"
+#include "train/shared_loader.h"
 #include "train/step.h"
 #include "train/watch.h"
 
@@ -40,7 +40,9 @@ typedef struct pretraining {
   mc_clip *clip;
   moeclip_tokenizer *tokenizer;
   mc_adamw *optimizer;
-  mc_loader *loader;
+  mc_shared_loader *loader;
+  mc_reduction *reduction; /* NULL: alone */
+  mc_step_share share;
   mc_arena arena;
   float *images;
   int32_t *texts;
@@ -75,7 +77,7 @@ static moeclip_code restore(void *context, const char *name, mc_param *p, moecli
   return MOECLIP_OK;
 }
 
-static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
+static moeclip_code write_checkpoint_alone(pretraining *p, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   char number[32];
   char *key = run_key(p->options, mc_pairs_count(p->pairs));
@@ -89,6 +91,13 @@ static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
   moeclip_tensors_destroy(t);
   free(key);
   return code;
+}
+
+static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
+  moeclip_comm *comm = p->options->comm;
+  if (comm) MC_TRY(mc_reduction_check(p->reduction, err));
+  moeclip_code code = moeclip_comm_rank(comm) == 0 ? write_checkpoint_alone(p, err) : MOECLIP_OK;
+  return moeclip_comm_agree(comm, code, err);
 }
 
 static moeclip_code read_checkpoint(pretraining *p, moeclip_error *err) {
@@ -108,7 +117,8 @@ static moeclip_code read_checkpoint(pretraining *p, moeclip_error *err) {
   return code == MOECLIP_OK ? code : mc_fail_prefix(err, p->checkpoint);
 }
 
-static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bool *resumed, moeclip_error *err) {
+/* What this rank does without the others. */
+static moeclip_code prepare(pretraining *p, bool *resumed, moeclip_error *err) {
   const moeclip_pretrain_options *o = p->options;
   if (!o->pairs || !o->out) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "pre-training needs pairs and a file to write");
   if (o->batch < 2 || o->epochs < 1 || !(o->learning_rate > 0) || !(o->scale_min > 0 && o->scale_min <= 1)) {
@@ -136,29 +146,47 @@ static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bo
   mc_adamw_options adamw = {0.9f, 0.98f, 1e-6f, (float)o->weight_decay, true};
   MC_TRY(mc_adamw_create(&adamw, &p->optimizer, err));
   MC_TRY(mc_clip_each(p->clip, mc_adamw_add, p->optimizer, err));
-  p->checkpoint = o->checkpoint ? mc_strdup(o->checkpoint) : mc_format("%s.part", o->out);
-  if (!p->checkpoint) return mc_fail_memory(err, strlen(o->out), "a file name");
-  *resumed = access(p->checkpoint, F_OK) == 0;
   if (*resumed) MC_TRY(read_checkpoint(p, err));
   int size = p->clip->sizes.image_size;
-  mc_loader_options loader = {.image_size = size, .batch = o->batch, .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(p->cp),
-                              .shuffle = true, .augment = true, .crop_scale_min = (float)o->scale_min, .repeat = true,
-                              .seed = o->seed, .first_batch = (uint64_t)p->step};
-  mc_image_source source = mc_pairs_source(p->pairs);
-  MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &p->loader, err));
-  p->n_steps = o->epochs * (int64_t)mc_loader_batches(p->loader);
   p->images = mc_aligned_alloc((size_t)o->batch * 3 * (size_t)size * (size_t)size, sizeof *p->images);
   p->texts = mc_alloc((size_t)o->batch * (size_t)p->clip->sizes.context, sizeof *p->texts);
   if (!p->images || !p->texts) return mc_fail_memory(err, (size_t)o->batch * 3 * (size_t)size * (size_t)size * 4, "a batch");
   return MOECLIP_OK;
 }
 
+static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bool *resumed, moeclip_error *err) {
+  const moeclip_pretrain_options *o = p->options;
+  p->checkpoint = o->checkpoint ? mc_strdup(o->checkpoint) : mc_format("%s.part", o->out ? o->out : "");
+  moeclip_code code = p->checkpoint ? MOECLIP_OK : mc_fail_memory(err, 256, "a file name");
+  int there = p->checkpoint && access(p->checkpoint, F_OK) == 0;
+  moeclip_comm_broadcast(o->comm, &there, sizeof there);
+  *resumed = there != 0;
+  if (code == MOECLIP_OK) code = prepare(p, resumed, err);
+  MC_TRY(moeclip_comm_agree(o->comm, code, err));
+  if (o->comm) {
+    char *key = run_key(o, mc_pairs_count(p->pairs));
+    MC_TRY(mc_comm_same(o->comm, key ? mc_comm_hash(0, key, strlen(key)) : 0, "pairs or options", err));
+    free(key);
+    MC_TRY(mc_reduction_create(o->comm, NULL, p->clip, 0, &p->reduction, err));
+    MC_TRY(mc_reduction_check(p->reduction, err));
+    p->share = (mc_step_share){.comm = o->comm, .reduction = p->reduction};
+  }
+  int size = p->clip->sizes.image_size;
+  mc_loader_options loader = {.image_size = size, .batch = o->batch, .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(p->cp),
+                              .shuffle = true, .augment = true, .crop_scale_min = (float)o->scale_min, .repeat = true,
+                              .seed = o->seed, .first_batch = (uint64_t)p->step};
+  mc_image_source source = mc_pairs_source(p->pairs);
+  MC_TRY(mc_shared_loader_create(o->comm, &source, &loader, callbacks, &p->loader, err));
+  p->n_steps = o->epochs * (int64_t)mc_shared_loader_batches(p->loader);
+  return MOECLIP_OK;
+}
+
 /* Each time a picture comes round, one of its captions is drawn. */
-static moeclip_code caption_rows(pretraining *p, const mc_batch *batch, moeclip_error *err) {
+static moeclip_code caption_rows(pretraining *p, const mc_batch *batch, int64_t first, moeclip_error *err) {
   int context = p->clip->sizes.context;
   for (int i = 0; i < batch->n; i++) {
     mc_philox g;
-    mc_philox_init(&g, mc_seed_of(p->options->seed, batch->number), MC_STREAM_SHUFFLE, (uint64_t)i + 1);
+    mc_philox_init(&g, mc_seed_of(p->options->seed, batch->number), MC_STREAM_SHUFFLE, (uint64_t)(first + i) + 1);
     uint32_t which = mc_philox_below(&g, (uint32_t)mc_pairs_captions(p->pairs, batch->index[i]));
     MC_TRY(moeclip_tokenizer_row(p->tokenizer, mc_pairs_caption(p->pairs, batch->index[i], which),
                                  p->texts + i * context, context, NULL, err));
@@ -166,37 +194,46 @@ static moeclip_code caption_rows(pretraining *p, const mc_batch *batch, moeclip_
   return MOECLIP_OK;
 }
 
+/* One step on a batch of at least two pairs. */
+static moeclip_code run_step(pretraining *p, const mc_shared_batch *batch, double lr, double *loss, moeclip_error *err) {
+  const moeclip_pretrain_options *o = p->options;
+  mc_step_options step_options = {.kept_bytes = o->kept_bytes, .share = o->comm ? &p->share : NULL};
+  const mc_batch *own = &batch->own;
+  moeclip_code code = caption_rows(p, own, batch->begin[moeclip_comm_rank(o->comm)], err);
+  MC_TRY(moeclip_comm_agree(o->comm, code, err));
+  mc_normalize_pixels(p->cp, own->pixels, own->n, p->clip->sizes.image_size, p->images);
+  p->share.begin = batch->begin;
+  code = mc_contrastive_step(p->cp, p->clip, &step_options, p->images, p->texts, own->n, loss, &p->arena, err);
+  if (code == MOECLIP_OK) {
+    code = mc_adamw_check(p->optimizer, err);
+    if (code != MOECLIP_OK) code = moeclip_comm_agree(o->comm, code, err); /* the sums are the same everywhere */
+  }
+  if (code == MOECLIP_ERROR_NUMERIC) {
+    char where[96];
+    snprintf(where, sizeof where, "step %lld, learning rate %g", (long long)p->step, lr);
+    return mc_fail_prefix(err, where);
+  }
+  MC_TRY(code);
+  if (o->clip_norm > 0) mc_adamw_clip(p->optimizer, p->cp, o->clip_norm);
+  mc_adamw_step(p->optimizer, p->cp, lr);
+  /* As CLIP's authors do: the logits are never scaled by more than 100. */
+  float *scale = p->clip->logit_scale.value;
+  if (*scale > 4.6051702f) *scale = 4.6051702f;
+  return MOECLIP_OK;
+}
+
 static moeclip_code run_steps(pretraining *p, const moeclip_callbacks *callbacks, mc_watch *watch, moeclip_error *err) {
   const moeclip_pretrain_options *o = p->options;
-  int size = p->clip->sizes.image_size;
-  mc_step_options step_options = {.kept_bytes = o->kept_bytes};
   mc_watch_begin(watch, callbacks, "train", "pretrain", p->n_steps, o->checkpoint_seconds);
   watch->progress.loss = NAN;
   while (p->step < p->n_steps) {
-    mc_batch batch;
+    mc_shared_batch batch;
     bool end, stop;
     double loss = NAN, lr = mc_cosine_lr(o->learning_rate, o->warmup, p->n_steps, p->step);
-    MC_TRY(mc_loader_next(p->loader, &batch, &end, err));
-    if (batch.n >= 2) {
-      MC_TRY(caption_rows(p, &batch, err));
-      mc_normalize_pixels(p->cp, batch.pixels, batch.n, size, p->images);
-      moeclip_code code = mc_contrastive_step(p->cp, p->clip, &step_options, p->images, p->texts, batch.n, &loss,
-                                              &p->arena, err);
-      if (code == MOECLIP_OK) code = mc_adamw_check(p->optimizer, err);
-      if (code == MOECLIP_ERROR_NUMERIC) {
-        char where[96];
-        snprintf(where, sizeof where, "step %lld, learning rate %g", (long long)p->step, lr);
-        return mc_fail_prefix(err, where);
-      }
-      MC_TRY(code);
-      if (o->clip_norm > 0) mc_adamw_clip(p->optimizer, p->cp, o->clip_norm);
-      mc_adamw_step(p->optimizer, p->cp, lr);
-      /* As CLIP's authors do: the logits are never scaled by more than 100. */
-      float *scale = p->clip->logit_scale.value;
-      if (*scale > 4.6051702f) *scale = 4.6051702f;
-    }
+    MC_TRY(mc_shared_loader_next(p->loader, &batch, &end, err));
+    if (batch.n_all >= 2) MC_TRY(run_step(p, &batch, lr, &loss, err));
     p->step++;
-    p->n_images += batch.n;
+    p->n_images += batch.n_all;
     if (isfinite(loss) && p->step > p->n_steps - p->n_steps / 10 - 1) {
       p->tail_loss += loss;
       p->tail_steps++;
@@ -205,15 +242,19 @@ static moeclip_code run_steps(pretraining *p, const moeclip_callbacks *callbacks
     watch->progress.images = p->n_images;
     watch->progress.loss = loss;
     watch->progress.learning_rate = lr;
-    watch->progress.waited_seconds = mc_loader_waited(p->loader);
+    watch->progress.waited_seconds = mc_shared_loader_waited(p->loader);
     mc_watch_step(watch, &stop);
-    if (mc_watch_checkpoint_due(watch) || (stop && p->step < p->n_steps)) MC_TRY(write_checkpoint(p, err));
-    if (stop && p->step < p->n_steps) return mc_watch_cancelled(watch, err);
+    /* The ranks stop at the same step, and rank 0's clock says when a checkpoint is due. */
+    int wanted = (stop && p->step < p->n_steps ? 1 : 0) |
+                 (moeclip_comm_rank(o->comm) == 0 && mc_watch_checkpoint_due(watch) ? 2 : 0);
+    wanted = moeclip_comm_any(o->comm, wanted);
+    if (wanted) MC_TRY(write_checkpoint(p, err));
+    if (wanted & 1) return moeclip_comm_agree(o->comm, mc_watch_cancelled(watch, err), err);
   }
   return MOECLIP_OK;
 }
 
-static moeclip_code write_model(pretraining *p, moeclip_error *err) {
+static moeclip_code write_model_alone(pretraining *p, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   MC_TRY(moeclip_tensors_create(&t, err));
   moeclip_code code = mc_clip_store(p->clip, p->options->dtype, t, err);
@@ -222,6 +263,13 @@ static moeclip_code write_model(pretraining *p, moeclip_error *err) {
   moeclip_tensors_destroy(t);
   if (code == MOECLIP_OK) unlink(p->checkpoint);
   return code;
+}
+
+static moeclip_code write_model(pretraining *p, moeclip_error *err) {
+  moeclip_comm *comm = p->options->comm;
+  if (comm) MC_TRY(mc_reduction_check(p->reduction, err));
+  moeclip_code code = moeclip_comm_rank(comm) == 0 ? write_model_alone(p, err) : MOECLIP_OK;
+  return moeclip_comm_agree(comm, code, err);
 }
 
 moeclip_code moeclip_pretrain(const moeclip_pretrain_options *options, const moeclip_callbacks *callbacks,
@@ -234,12 +282,13 @@ moeclip_code moeclip_pretrain(const moeclip_pretrain_options *options, const moe
   if (code == MOECLIP_OK) code = write_model(&p, err);
   if (code == MOECLIP_OK && report) {
     *report = (moeclip_learn_report){.task = -1, .iterations = p.step, .images = p.n_images, .resumed = resumed,
-                                     .broken = (int64_t)mc_loader_broken(p.loader),
+                                     .broken = mc_shared_loader_broken(p.loader),
                                      .trainable = mc_adamw_trainable(p.optimizer),
                                      .final_loss = p.tail_steps ? p.tail_loss / (double)p.tail_steps : NAN,
-                                     .seconds = mc_now() - watch.began, .waited_seconds = mc_loader_waited(p.loader)};
+                                     .seconds = mc_now() - watch.began, .waited_seconds = mc_shared_loader_waited(p.loader)};
   }
-  mc_loader_destroy(p.loader);
+  mc_shared_loader_destroy(p.loader);
+  mc_reduction_destroy(p.reduction);
   mc_adamw_destroy(p.optimizer);
   mc_clip_destroy(p.clip);
   moeclip_tokenizer_destroy(p.tokenizer);

@@ -2,7 +2,16 @@
 #ifndef MC_TRAIN_STEP_H
 #define MC_TRAIN_STEP_H
 
-#include "model/encode.h"
+#include "train/reduce.h"
+
+/* How several ranks share a step. The functions below are then collective: each rank gives its own pictures (or pairs), of which it
+ * may have none, and all end with the same loss and the same gradients, those of the whole batch. Texts of classes are given whole
+ * to every rank, and each computes its share of them. A rank that fails takes part to the end, so that none waits for it. */
+typedef struct mc_step_share {
+  moeclip_comm *comm;
+  mc_reduction *reduction;
+  const int64_t *begin; /* [ranks + 1]: rank r has the samples from begin[r] to begin[r + 1] of the batch */
+} mc_step_share;
 
 typedef struct mc_step_options {
   mc_routing image_routing, text_routing; /* task arrays long enough for the batch and for the texts; first_sample is set
@@ -13,12 +22,14 @@ typedef struct mc_step_options {
                            loss, whose pieces are computed twice when they do not fit */
   bool contrastive;     /* set by mc_contrastive_step */
   bool full_context;    /* tests */
+  const mc_step_share *share; /* NULL: this process works alone */
 } mc_step_options;
 
 /*
  * Cross-entropy of pictures over class texts: logits[b, c] = exp(logit_scale) * cos(image b, text c).
  * images [n, 3, size, size] normalised, labels [n] in 0..n_texts-1, texts [n_texts, context].
- * Adds the gradients of the mean loss to every trainable parameter. logits [n, n_texts] may be NULL.
+ * Adds the gradients of the mean loss to every trainable parameter. logits [n, n_texts] may be NULL. With other ranks, the
+ * gradients of earlier steps must have been used up: what was there before is summed too.
  */
 moeclip_code mc_classification_step(mc_compute *cp, mc_clip *clip, mc_adapters *adapters, const mc_step_options *options,
                                     const float *images, const int32_t *labels, int64_t n, const int32_t *texts,

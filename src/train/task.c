@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "train/shared_loader.h"
 #include "train/step.h"
 
 int64_t mc_task_steps(const moeclip_task_options *o, size_t n) {
@@ -20,16 +21,20 @@ int64_t mc_task_warmup(const moeclip_task_options *o) {
 
 typedef struct training {
   const mc_task_training *t;
+  moeclip_comm *comm; /* NULL: alone */
   mc_adamw *optimizer;
-  mc_loader *loader;
+  mc_shared_loader *loader;
+  mc_reduction *reduction; /* NULL: alone */
   mc_step_options step_options;
+  mc_step_share share;
   float *images;
   int32_t *labels, *texts, *tasks;
   double tail_loss;
   int64_t tail_steps, n_images;
 } training;
 
-static moeclip_code start(training *r, moeclip_error *err) {
+/* What this rank does without the others. */
+static moeclip_code prepare(training *r, moeclip_error *err) {
   const mc_task_training *t = r->t;
   const moeclip_task_options *o = t->options;
   int size = t->clip->sizes.image_size;
@@ -52,24 +57,42 @@ static moeclip_code start(training *r, moeclip_error *err) {
                         .seed = mc_seed_of(t->seed, (uint64_t)t->task)};
   r->step_options = (mc_step_options){.image_routing = routing, .text_routing = routing,
                                       .smoothing = (float)o->label_smoothing, .balance = (float)o->balance, .kept_bytes = o->kept_bytes};
-  mc_loader_options loader = {.image_size = size, .batch = o->batch, .shuffle = true, .augment = true, .repeat = true,
+  return MOECLIP_OK;
+}
+
+static moeclip_code start(training *r, moeclip_error *err) {
+  const mc_task_training *t = r->t;
+  const moeclip_task_options *o = t->options;
+  MC_TRY(moeclip_comm_agree(r->comm, prepare(r, err), err));
+  if (r->comm) {
+    MC_TRY(mc_reduction_create(r->comm, t->adapters, t->clip, (int64_t)t->n_classes * t->clip->sizes.embed, &r->reduction, err));
+    MC_TRY(mc_reduction_check(r->reduction, err));
+    r->share = (mc_step_share){.comm = r->comm, .reduction = r->reduction};
+    r->step_options.share = &r->share;
+  }
+  mc_loader_options loader = {.image_size = t->clip->sizes.image_size, .batch = o->batch, .shuffle = true, .augment = true, .repeat = true,
                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(t->model->compute),
                               .augment_once = o->shots_augment_once != 0, .seed = mc_seed_of(t->seed, (uint64_t)t->task),
                               .first_batch = (uint64_t)t->first_step};
-  return mc_loader_create(&t->pictures, &loader, mc_watch_broken, (void *)(uintptr_t)t->callbacks, &r->loader, err);
+  return mc_shared_loader_create(r->comm, &t->pictures, &loader, t->callbacks, &r->loader, err);
 }
 
-static moeclip_code run_step(training *r, const mc_batch *batch, int64_t step, double lr, double *loss,
+static moeclip_code run_step(training *r, const mc_shared_batch *batch, int64_t step, double lr, double *loss,
                              moeclip_error *err) {
   const mc_task_training *t = r->t;
   moeclip_model *m = t->model;
-  if (batch->n == 0) return MOECLIP_OK;
-  for (int i = 0; i < batch->n; i++) r->labels[i] = t->labels[batch->index[i]];
-  mc_normalize_pixels(m->compute, batch->pixels, batch->n, t->clip->sizes.image_size, r->images);
+  const mc_batch *own = &batch->own;
+  if (batch->n_all == 0) return MOECLIP_OK;
+  for (int i = 0; i < own->n; i++) r->labels[i] = t->labels[own->index[i]];
+  mc_normalize_pixels(m->compute, own->pixels, own->n, t->clip->sizes.image_size, r->images);
   r->step_options.image_routing.step = r->step_options.text_routing.step = (uint64_t)step;
+  r->share.begin = batch->begin;
   moeclip_code code = mc_classification_step(m->compute, t->clip, t->adapters, &r->step_options, r->images, r->labels,
-                                             batch->n, r->texts, (int64_t)t->n_classes, loss, NULL, &m->arena, err);
-  if (code == MOECLIP_OK) code = mc_adamw_check(r->optimizer, err);
+                                             own->n, r->texts, (int64_t)t->n_classes, loss, NULL, &m->arena, err);
+  if (code == MOECLIP_OK) {
+    code = mc_adamw_check(r->optimizer, err);
+    if (code != MOECLIP_OK) code = moeclip_comm_agree(r->comm, code, err); /* the sums are the same everywhere */
+  }
   if (code == MOECLIP_ERROR_NUMERIC) {
     char where[320];
     snprintf(where, sizeof where, "task %.200s, step %lld, learning rate %g", t->name, (long long)step, lr);
@@ -79,6 +102,22 @@ static moeclip_code run_step(training *r, const mc_batch *batch, int64_t step, d
   return code;
 }
 
+/* The ranks stop at the same step, and rank 0's clock says when a checkpoint is due. */
+static moeclip_code checkpoint_or_stop(training *r, mc_watch *watch, int64_t step, bool last, bool stop, moeclip_error *err) {
+  const mc_task_training *t = r->t;
+  int wanted = (stop ? 1 : 0) | (moeclip_comm_rank(r->comm) == 0 && mc_watch_checkpoint_due(watch) ? 2 : 0);
+  wanted = moeclip_comm_any(r->comm, wanted);
+  if (last) return MOECLIP_OK;
+  if (t->checkpoint && wanted) {
+    if (r->comm) {
+      MC_TRY(mc_reduction_check(r->reduction, err));
+      mc_reduction_counts(r->reduction);
+    }
+    MC_TRY(t->checkpoint(t->context, step, r->optimizer, err));
+  }
+  return wanted & 1 ? moeclip_comm_agree(r->comm, mc_watch_cancelled(watch, err), err) : MOECLIP_OK;
+}
+
 static moeclip_code run(training *r, mc_watch *watch, moeclip_error *err) {
   const mc_task_training *t = r->t;
   const moeclip_task_options *o = t->options;
@@ -86,12 +125,12 @@ static moeclip_code run(training *r, mc_watch *watch, moeclip_error *err) {
   int64_t total = o->epochs > 0 ? n_steps : o->iterations; /* that the cosine ends with */
   mc_watch_begin(watch, t->callbacks, "train", t->name, n_steps, o->checkpoint_seconds);
   for (int64_t step = t->first_step; step < n_steps; step++) {
-    mc_batch batch;
+    mc_shared_batch batch;
     bool end, stop;
     double loss = NAN, lr = mc_cosine_lr(o->learning_rate, warmup, total, step);
-    MC_TRY(mc_loader_next(r->loader, &batch, &end, err));
+    MC_TRY(mc_shared_loader_next(r->loader, &batch, &end, err));
     MC_TRY(run_step(r, &batch, step, lr, &loss, err));
-    r->n_images += batch.n;
+    r->n_images += batch.n_all;
     if (isfinite(loss) && step >= n_steps - n_steps / 10 - 1) {
       r->tail_loss += loss;
       r->tail_steps++;
@@ -100,32 +139,35 @@ static moeclip_code run(training *r, mc_watch *watch, moeclip_error *err) {
     watch->progress.images = r->n_images;
     watch->progress.loss = loss;
     watch->progress.learning_rate = lr;
-    watch->progress.waited_seconds = mc_loader_waited(r->loader);
+    watch->progress.waited_seconds = mc_shared_loader_waited(r->loader);
     mc_watch_step(watch, &stop);
-    bool last = step + 1 == n_steps;
-    if (t->checkpoint && !last && (stop || mc_watch_checkpoint_due(watch))) {
-      MC_TRY(t->checkpoint(t->context, step + 1, r->optimizer, err));
-    }
-    if (stop && !last) return mc_watch_cancelled(watch, err);
+    MC_TRY(checkpoint_or_stop(r, watch, step + 1, step + 1 == n_steps, stop, err));
   }
-  return MOECLIP_OK;
+  if (!r->comm) return MOECLIP_OK;
+  mc_reduction_counts(r->reduction);
+  return mc_reduction_check(r->reduction, err);
 }
 
 moeclip_code mc_train_task(const mc_task_training *t, moeclip_learn_report *report, moeclip_error *err) {
-  training r = {.t = t};
+  training r = {.t = t, .comm = t->model->options.comm};
   mc_watch watch = {0};
   moeclip_code code = start(&r, err);
+  double exchanged = mc_comm_seconds(r.comm);
   if (code == MOECLIP_OK) code = run(&r, &watch, err);
   if (code == MOECLIP_OK) {
     report->iterations = mc_task_steps(t->options, t->pictures.count);
     report->images += r.n_images;
-    report->broken = (int64_t)mc_loader_broken(r.loader);
+    report->broken = mc_shared_loader_broken(r.loader);
     report->trainable = mc_adamw_trainable(r.optimizer);
     report->final_loss = r.tail_steps ? r.tail_loss / (double)r.tail_steps : NAN;
     report->seconds = mc_now() - watch.began;
-    report->waited_seconds = mc_loader_waited(r.loader);
+    report->exchange_seconds = mc_comm_seconds(r.comm) - exchanged;
+    if (r.comm) report->exchange_bytes = mc_reduction_bytes(r.reduction);
+    if (r.comm) report->exchange_parts = mc_reduction_buckets(r.reduction);
+    report->waited_seconds = mc_shared_loader_waited(r.loader);
   }
-  mc_loader_destroy(r.loader);
+  mc_shared_loader_destroy(r.loader);
+  mc_reduction_destroy(r.reduction);
   mc_adamw_destroy(r.optimizer);
   mc_aligned_free(r.images);
   free(r.labels);

@@ -22,7 +22,7 @@ typedef struct mc_task_training {
   mc_image_source pictures;
   const int32_t *labels;               /* [pictures.count] */
   const moeclip_callbacks *callbacks;
-  /* Writes a checkpoint: the caller stores everything it needs to stand here again after `step` steps. */
+  /* Writes a checkpoint (called by every rank): the caller stores everything it needs to stand here again after `step` steps. */
   moeclip_code (*checkpoint)(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err);
   void *context;
   const moeclip_tensors *resume;       /* a checkpoint's tensors, for the optimizer's moments; NULL: from the start */

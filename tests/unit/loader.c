@@ -116,6 +116,58 @@ static void test_same_batches(void) {
   }
 }
 
+/* Several processes: the parts of a batch make up the batch, also where there are more parts than pictures, and whole batches may be
+ * taken in turn. Pictures, their crops and what is broken are those of one loader. */
+static void test_shares(void) {
+  enum { BATCHES = 12 };
+  made m = {.slow = true};
+  m.broken[3] = m.broken[29] = true;
+  mc_image_source source = source_of(&m, 30);
+  const size_t each = 3 * SIZE * SIZE;
+  for (int parts = 2; parts <= 9; parts += 7) {
+    mc_loader *all = create(&source, &usual, NULL), *of[9];
+    mc_loader_options o = usual;
+    o.n_parts = parts;
+    for (o.part = 0; o.part < parts; o.part++) of[o.part] = create(&source, &o, NULL);
+    for (int k = 0; k < BATCHES; k++) {
+      mc_batch whole, part;
+      int at = 0, least = 100, most = 0, n_broken = 0;
+      CHECK(next(all, &whole));
+      for (int i = 0; i < parts; i++) {
+        CHECK(next(of[i], &part) && part.number == whole.number && at + part.n <= whole.n);
+        CHECK(memcmp(part.index, whole.index + at, (size_t)part.n * sizeof *part.index) == 0);
+        CHECK(memcmp(part.pixels, whole.pixels + (size_t)at * each, (size_t)part.n * each) == 0);
+        for (int j = 0; j < part.n_broken; j++) CHECK(m.broken[part.broken[j]]);
+        at += part.n;
+        n_broken += part.n_broken;
+        least = part.n < least ? part.n : least;
+        most = part.n > most ? part.n : most;
+      }
+      CHECK_MSG(at == whole.n && most - least <= 2, "%d parts, batch %d: %d of %d pictures", parts, k, at, whole.n);
+      if (k < 5) CHECK(n_broken == whole.n_broken);
+    }
+    for (int i = 0; i < parts; i++) mc_loader_destroy(of[i]);
+    mc_loader_destroy(all);
+  }
+  for (int stride = 2; stride <= 7; stride += 5) {
+    mc_loader_options o = usual;
+    int n = 0;
+    o.repeat = false;
+    uint64_t prints[5];
+    mc_loader *all = create(&source, &o, NULL);
+    mc_batch b;
+    while (next(all, &b)) prints[b.number] = print_of(&b);
+    mc_loader_destroy(all);
+    o.stride = (uint64_t)stride;
+    for (o.first_batch = 0; o.first_batch < o.stride; o.first_batch++) {
+      mc_loader *l = create(&source, &o, NULL);
+      for (; next(l, &b); n++) CHECK(b.number % o.stride == o.first_batch && print_of(&b) == prints[b.number]);
+      mc_loader_destroy(l);
+    }
+    CHECK(n == 5);
+  }
+}
+
 /* An epoch holds every picture once, in an order of its own; its last batch is short. */
 static void test_epochs(void) {
   made m = {0};
@@ -296,6 +348,7 @@ static void test_arguments(void) {
 
 int main(void) {
   test_same_batches();
+  test_shares();
   test_epochs();
   test_plain();
   test_augment_once();
