@@ -4,7 +4,9 @@
  *   engine WORK [NAME=VALUE ...]
  *
  * WORK: products (a step's matrix products alone), step (a training step), encode (plain, with adapters, with adapters and selector),
- * prompts (class texts), model (writes the random model to out=FILE, as safetensors). NAME: model (b16, default), batch 64, classes 100, experts 22, tasks 1, repeat 1, threads 0, kept (MiB), seed.
+ * prompts (class texts), model and alexnet (write random weights to out=FILE, as safetensors).
+ * NAME: model=b16|tiny, batch=64, classes=100, experts=22, tasks=1, repeat=1, threads=0, kept=0 (MiB), alexnet=FILE (for the selector; none:
+ * the image tower's tokens), out=FILE.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +20,8 @@
 #include "train/step.h"
 
 typedef struct setting {
-  const char *model, *out;
-  int64_t batch, classes, experts, tasks, repeat, threads, kept, seed;
+  const char *model, *out, *alexnet;
+  int64_t batch, classes, experts, tasks, repeat, threads, kept;
 } setting;
 
 typedef struct engine {
@@ -59,21 +61,21 @@ static double peak_mib(void) {
 
 static void read_setting(setting *s, int argc, char **argv) {
   *s = (setting){.model = "b16", .batch = 64, .classes = 100, .experts = 22, .tasks = 1, .repeat = 1};
+  const struct { const char *name; const char **text; int64_t *number; } known[] = {
+      {"model", &s->model, NULL},      {"out", &s->out, NULL},         {"alexnet", &s->alexnet, NULL}, {"batch", NULL, &s->batch},
+      {"classes", NULL, &s->classes},  {"experts", NULL, &s->experts}, {"tasks", NULL, &s->tasks},     {"repeat", NULL, &s->repeat},
+      {"threads", NULL, &s->threads},  {"kept", NULL, &s->kept}};
   for (int i = 2; i < argc; i++) {
     char *equals = strchr(argv[i], '=');
-    if (!equals) continue;
-    *equals = 0;
-    int64_t value = strtoll(equals + 1, NULL, 10);
-    if (strcmp(argv[i], "model") == 0) s->model = equals + 1;
-    if (strcmp(argv[i], "out") == 0) s->out = equals + 1;
-    if (strcmp(argv[i], "batch") == 0) s->batch = value;
-    if (strcmp(argv[i], "classes") == 0) s->classes = value;
-    if (strcmp(argv[i], "experts") == 0) s->experts = value;
-    if (strcmp(argv[i], "tasks") == 0) s->tasks = value;
-    if (strcmp(argv[i], "repeat") == 0) s->repeat = value;
-    if (strcmp(argv[i], "threads") == 0) s->threads = value;
-    if (strcmp(argv[i], "kept") == 0) s->kept = value;
-    if (strcmp(argv[i], "seed") == 0) s->seed = value;
+    size_t k = 0, n = sizeof known / sizeof known[0];
+    if (equals) *equals = 0;
+    while (equals && k < n && strcmp(known[k].name, argv[i]) != 0) k++;
+    if (!equals || k == n) {
+      fprintf(stderr, "engine: unknown setting %s\n", argv[i]);
+      exit(2);
+    }
+    if (known[k].text) *known[k].text = equals + 1;
+    if (known[k].number) *known[k].number = strtoll(equals + 1, NULL, 10);
   }
 }
 
@@ -181,6 +183,23 @@ static void run_products(engine *e) {
          (flops[0] + flops[1]) / (seconds[0] + seconds[1]) * 1e-9);
 }
 
+/* Floating-point operations of a step's matrix products as the engine does them: all blocks of both towers forward and back (not below
+ * the lowest experts; of the last block what the token that is read needs), the patches, and the experts; attention's own, which are few,
+ * not counted. */
+static double tower_flops(double rows, double samples, double d, double h, double layers, double bottleneck) {
+  double block = rows * (4 * d * d + 2 * d * h), last = rows * 2 * d * d + samples * (2 * d * d + 2 * d * h);
+  double experts = 2 * 2 * rows * d * bottleneck; /* two of them, down and up */
+  return 2 * ((layers - 1) * block + last + (layers - 2) * block + last + 3 * (layers - 1) * experts);
+}
+
+static double step_flops(const engine *e) {
+  mc_clip_sizes z = sizes_of(e->s.model);
+  double n = (double)e->s.batch, grid = z.image_size / z.patch, tokens = 10 * (double)e->s.classes; /* as the longest prompt */
+  return tower_flops(n * (grid * grid + 1), n, z.visual_width, z.visual_hidden, z.visual_layers, 64) +
+         tower_flops(tokens, 2 * (double)e->s.classes, z.text_width, z.text_hidden, z.text_layers, 64) +
+         2 * n * grid * grid * z.visual_width * 3 * z.patch * z.patch;
+}
+
 /* --- a training step -------------------------------------------------------------------------------------------------------------------- */
 
 static void run_step(engine *e) {
@@ -210,8 +229,10 @@ static void run_step(engine *e) {
     total += seconds;
     best = seconds < best ? seconds : best;
   }
-  printf("{\"seconds\": %.4f, \"best_seconds\": %.4f, \"optimizer_seconds\": %.4f, \"loss\": %.6f, \"peak_mib\": %.0f, \"arena_mib\": %.0f}\n",
-         total / (double)e->s.repeat, best, updating / (double)e->s.repeat, loss, peak_mib(), (double)e->arena.n_bytes / 1048576);
+  printf("{\"seconds\": %.4f, \"best_seconds\": %.4f, \"optimizer_seconds\": %.4f, \"loss\": %.6f, \"gflops\": %.1f, \"peak_mib\": %.0f, "
+         "\"arena_mib\": %.0f}\n",
+         total / (double)e->s.repeat, best, updating / (double)e->s.repeat, loss, step_flops(e) / best * 1e-9, peak_mib(),
+         (double)e->arena.n_bytes / 1048576);
   mc_adamw_destroy(optimizer);
 }
 
@@ -235,7 +256,7 @@ static void run_encode(engine *e) {
   double plain = encode_seconds(e, NULL), adapted = encode_seconds(e, &r), choosing = 1e30;
   mc_feature_extractor x;
   mc_selector *selector;
-  need(mc_feature_extractor_init(&x, NULL, e->clip, -1, &e->err), &e->err);
+  need(mc_feature_extractor_init(&x, e->s.alexnet, e->clip, -1, &e->err), &e->err);
   need(mc_selector_create(x.dim, 100, &selector, &e->err), &e->err);
   for (int t = 0; t < (int)e->s.tasks; t++) {
     mc_autoencoder a;
@@ -289,9 +310,32 @@ static void run_model(engine *e) {
   moeclip_tensors_destroy(t);
 }
 
+static void run_alexnet(engine *e) {
+  static const int64_t shapes[5][4] = {{64, 3, 11, 11}, {192, 64, 5, 5}, {384, 192, 3, 3}, {256, 384, 3, 3}, {256, 256, 3, 3}};
+  static const int layers[5] = {0, 3, 6, 8, 10};
+  moeclip_tensors *t;
+  if (!e->s.out) return;
+  need(moeclip_tensors_create(&t, &e->err), &e->err);
+  for (int i = 0; i < 5; i++) {
+    int64_t n = shapes[i][0] * shapes[i][1] * shapes[i][2] * shapes[i][3];
+    char name[64];
+    float *w = mc_alloc((size_t)n, sizeof *w);
+    if (!w) exit(1);
+    fill(w, n, (uint64_t)i);
+    for (int64_t k = 0; k < n; k++) w[k] *= 0.02f;
+    snprintf(name, sizeof name, "features.%d.weight", layers[i]);
+    need(moeclip_tensors_add(t, name, MOECLIP_F32, 4, shapes[i], w, 1, &e->err), &e->err);
+    snprintf(name, sizeof name, "features.%d.bias", layers[i]);
+    need(moeclip_tensors_add(t, name, MOECLIP_F32, 1, shapes[i], w, 1, &e->err), &e->err);
+    free(w);
+  }
+  need(moeclip_tensors_write_safetensors(t, e->s.out, &e->err), &e->err);
+  moeclip_tensors_destroy(t);
+}
+
 int main(int argc, char **argv) {
   static const struct { const char *name; void (*run)(engine *e); } works[] = {
-      {"products", run_products}, {"step", run_step}, {"encode", run_encode}, {"prompts", run_prompts}, {"model", run_model}};
+      {"products", run_products}, {"step", run_step}, {"encode", run_encode}, {"prompts", run_prompts}, {"model", run_model}, {"alexnet", run_alexnet}};
   engine e = {0};
   read_setting(&e.s, argc, argv);
   for (size_t i = 0; i < sizeof works / sizeof works[0] && argc > 1; i++) {
@@ -309,6 +353,6 @@ int main(int argc, char **argv) {
     free(e.texts);
     return 0;
   }
-  fprintf(stderr, "usage: engine products|step|encode|prompts|model [NAME=VALUE ...]\n");
+  fprintf(stderr, "usage: engine products|step|encode|prompts|model|alexnet [NAME=VALUE ...]\n");
   return 2;
 }

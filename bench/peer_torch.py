@@ -4,7 +4,8 @@ towers, random weights. Written for speed as PyTorch's own guides advise: fused 
 dispatch (each expert sees the samples that chose it, once), no gradients where nothing trains, inference mode, bfloat16 autocast.
 
 usage: peer_torch.py WORK [NAME=VALUE ...]   WORK: step, encode, prompts, products. NAME: model=b16|tiny, batch=64, classes=100,
-experts=22, repeat=1, threads=0, dtype=float32|bfloat16, compile=0|1. Prints one JSON object."""
+experts=22, repeat=1, threads=0, dtype=float32|bfloat16, compile=0|1, trim=0|1
+(prompts cut to the longest, which CLIP's own code does not do). Prints one JSON object."""
 import json
 import resource
 import sys
@@ -91,7 +92,7 @@ class Clip(nn.Module):
         return F.normalize(self.ln_post(x[:, 0]) @ self.visual_projection, dim=-1)
 
     def encode_text(self, texts, adapted=True):
-        x = self.token(texts) + self.text_position
+        x = self.token(texts) + self.text_position[: texts.shape[1]]
         for b in self.text:
             x = b(x, adapted)
         x = self.ln_final(x)[torch.arange(len(texts)), texts.argmax(-1)]
@@ -168,7 +169,7 @@ def step(s, z, model, images, texts):
 
 
 def main():
-    s = dict(model="b16", batch=64, classes=100, experts=22, repeat=1, threads=0, dtype="float32", compile=0)
+    s = dict(model="b16", batch=64, classes=100, experts=22, repeat=1, threads=0, dtype="float32", compile=0, trim=0)
     for argument in sys.argv[2:]:
         name, _, value = argument.partition("=")
         s[name] = type(s[name])(value)
@@ -182,6 +183,8 @@ def main():
     else:
         model = Clip(z, s["experts"])
         images, texts = torch.randn(s["batch"], 3, z["image"], z["image"]), tokens(s["classes"], z)
+        if s["trim"]:
+            texts = texts[:, : int((texts != 0).sum(1).max())]
         if s["compile"]:
             for block in [*model.visual, *model.text]:
                 block.compile(dynamic=True)
@@ -203,4 +206,5 @@ def main():
     print(json.dumps(result))
 
 
-main()
+if __name__ == "__main__":
+    main()
