@@ -6,6 +6,7 @@ cmake=$1 build=$2 source=$3 pictures=$4 cc=$5 sanitizers=$6
 M=$build/moeclip
 . "$source/tests/cli/tools/common.sh"
 cd "$T" || exit 1
+export CMAKE_GENERATOR=Ninja # what scripts/setup.sh brings: make need not be there
 flags=
 [ -n "$sanitizers" ] && flags="-fsanitize=$sanitizers"
 

@@ -29,7 +29,8 @@ unset PYTHONPATH PYTHONHOME
 "$cmake" --install "$build" --prefix "$T/prefix" >"$T/log" 2>&1 || fail "cmake --install" "$T/log"
 # scikit-build-core finds moeclip itself in the prefix, so that the library is not built again.
 python -m pip wheel --no-build-isolation --no-deps --no-index --disable-pip-version-check -w "$T/wheel" \
-  -Ccmake.source-dir=python -Ccmake.define.CMAKE_PREFIX_PATH="$T/prefix" "$source" >"$T/log" 2>&1 || fail "pip wheel" "$T/log"
+  --config-settings=cmake.source-dir=python --config-settings=cmake.define.CMAKE_PREFIX_PATH="$T/prefix" \
+  "$source" >"$T/log" 2>&1 || fail "pip wheel" "$T/log"
 rm -rf "$T/prefix"
 
 # Only what the package stands on comes from the tests' packages.
