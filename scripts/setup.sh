@@ -8,7 +8,7 @@ usage() {
 Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
-                (clang, its run-time libraries, g++, python3-venv and python3-dev, groff, zsh, fish, Chromium and its
+                (clang, llvm, its run-time libraries, g++, python3-venv and python3-dev, groff, zsh, fish, Chromium and its
                 driver, Open MPI, curl, wrk; the packages of tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU
                 build into .deps/venv (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
                 tests are skipped
@@ -100,6 +100,7 @@ done
 if [ "$with_tests" = yes ]; then
   missing=()
   command -v clang >/dev/null || missing+=(clang)
+  command -v llvm-cov >/dev/null || missing+=(llvm)
   python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=(python3-venv)
   python3 -c 'import os, sysconfig; os.stat(sysconfig.get_paths()["include"] + "/Python.h")' >/dev/null 2>&1 ||
     missing+=(python3-dev)
