@@ -4,11 +4,7 @@
 
 #include "base/memory.h"
 
-#define TAKE(pointer, count)                                                              \
-  do {                                                                                    \
-    (pointer) = mc_arena_take(arena, (size_t)(count), sizeof *(pointer));                 \
-    if (!(pointer)) return mc_fail_memory(err, (size_t)(count) * sizeof *(pointer), "activations"); \
-  } while (0)
+#define TAKE(pointer, count) MC_ARENA_TAKE(pointer, arena, count, "activations")
 
 /* Picture -> rows of [3 * patch * patch], the order of conv1's weights, one row a patch. */
 static void cut_patches(const float *images, int64_t n, int size, int patch, float *out) {

@@ -5,11 +5,7 @@
 
 #include "base/memory.h"
 
-#define TAKE(pointer, count)                                                              \
-  do {                                                                                    \
-    (pointer) = mc_arena_take(arena, (size_t)(count), sizeof *(pointer));                 \
-    if (!(pointer)) return mc_fail_memory(err, (size_t)(count) * sizeof *(pointer), "a training step"); \
-  } while (0)
+#define TAKE(pointer, count) MC_ARENA_TAKE(pointer, arena, count, "a training step")
 
 /* A side of the step: this rank's pictures or texts, encoded in pieces of at most `piece` samples. */
 typedef struct batch_side {
