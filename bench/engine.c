@@ -5,7 +5,7 @@
  *
  * WORK: products (a step's matrix products alone), step (a training step), encode (plain, with adapters, with adapters and selector),
  * prompts (class texts), model and alexnet (write random weights to out=FILE, as safetensors).
- * NAME: model=b16|tiny, batch=64, classes=100, experts=22, tasks=1, repeat=1, threads=0, kept=0 (MiB), alexnet=FILE (for the selector; none:
+ * NAME: model=b16|tiny, batch=64, classes=100, experts=22, tasks=1, repeat=1, threads=0, kept=0 (MiB), precision=float32|bfloat16, alexnet=FILE (for the selector; none:
  * the image tower's tokens), out=FILE.
  */
 #include <stdio.h>
@@ -20,7 +20,7 @@
 #include "train/step.h"
 
 typedef struct setting {
-  const char *model, *out, *alexnet;
+  const char *model, *out, *alexnet, *precision;
   int64_t batch, classes, experts, tasks, repeat, threads, kept;
 } setting;
 
@@ -60,9 +60,9 @@ static double peak_mib(void) {
 }
 
 static void read_setting(setting *s, int argc, char **argv) {
-  *s = (setting){.model = "b16", .batch = 64, .classes = 100, .experts = 22, .tasks = 1, .repeat = 1};
+  *s = (setting){.model = "b16", .precision = "float32", .batch = 64, .classes = 100, .experts = 22, .tasks = 1, .repeat = 1};
   const struct { const char *name; const char **text; int64_t *number; } known[] = {
-      {"model", &s->model, NULL},      {"out", &s->out, NULL},         {"alexnet", &s->alexnet, NULL}, {"batch", NULL, &s->batch},
+      {"model", &s->model, NULL},      {"out", &s->out, NULL}, {"precision", &s->precision, NULL},         {"alexnet", &s->alexnet, NULL}, {"batch", NULL, &s->batch},
       {"classes", NULL, &s->classes},  {"experts", NULL, &s->experts}, {"tasks", NULL, &s->tasks},     {"repeat", NULL, &s->repeat},
       {"threads", NULL, &s->threads},  {"kept", NULL, &s->kept}};
   for (int i = 2; i < argc; i++) {
@@ -105,9 +105,19 @@ static void spread_routers(engine *e) {
   }
 }
 
+static void make_compute(engine *e) {
+  bool half = strcmp(e->s.precision, "bfloat16") == 0;
+  if (!half && strcmp(e->s.precision, "float32") != 0) {
+    fprintf(stderr, "engine: precision=%s: float32 or bfloat16\n", e->s.precision);
+    exit(2);
+  }
+  need(mc_compute_create((int)e->s.threads, &e->cp, &e->err), &e->err);
+  need(mc_compute_set_precision(e->cp, half ? MC_BFLOAT16 : MC_FLOAT32, &e->err), &e->err);
+}
+
 static void prepare(engine *e) {
   mc_clip_sizes z = sizes_of(e->s.model);
-  need(mc_compute_create((int)e->s.threads, &e->cp, &e->err), &e->err);
+  make_compute(e);
   need(mc_clip_create(&z, 1, &e->clip, &e->err), &e->err);
   mc_adapter_sizes a = {.n_experts = (int)e->s.experts, .bottleneck = 64, .top_k = 2, .scale = 0.1f, .text = true};
   need(mc_adapters_create(&a, z.visual_layers, z.visual_width, z.text_layers, z.text_width, 2, &e->adapters, &e->err), &e->err);
@@ -151,29 +161,35 @@ static double products(engine *e, const mc_clip_sizes *z, int64_t pictures, bool
   const shape forward[] = {{3 * d, d, true}, {d, d, true}, {h, d, true}, {d, h, true}};
   const shape backward[] = {{d, 3 * d, false}, {d, d, false}, {d, h, false}, {h, d, false}};
   float *a = mc_aligned_alloc((size_t)(m * h), 4), *b = mc_aligned_alloc((size_t)(h * d), 4), *c = mc_aligned_alloc((size_t)(m * h), 4);
-  if (!a || !b || !c) exit(1);
+  mc_bfloat16 *a16 = mc_aligned_alloc((size_t)(m * h), 2), *b16 = mc_aligned_alloc((size_t)(h * d), 2);
+  if (!a || !b || !c || !a16 || !b16) exit(1);
   fill(a, m * h, 4);
   fill(b, h * d, 5);
+  mc_to_bfloat16(e->cp, a, m * h, a16);
+  mc_to_bfloat16(e->cp, b, h * d, b16);
   double start = now();
   for (int l = 0; l < z->visual_layers; l++) {
     for (int i = 0; i < 4; i++) {
       shape s = back ? backward[i] : forward[i];
       mc_gemm g = {.m = m, .n = s.n, .k = s.k, .a = a, .lda = s.k, .b = b, .ldb = s.trans_b ? s.k : s.n, .trans_b = s.trans_b, .c = c,
                    .ldc = s.n};
-      need(mc_gemm_run(e->cp, &g, &e->err), &e->err);
+      mc_gemm16 g16 = {.m = m, .n = s.n, .k = s.k, .a = a16, .lda = s.k, .b = b16, .ldb = g.ldb, .trans_b = s.trans_b, .c = c, .ldc = s.n};
+      need(mc_compute_precision(e->cp) == MC_BFLOAT16 ? mc_gemm16_run(e->cp, &g16, &e->err) : mc_gemm_run(e->cp, &g, &e->err), &e->err);
       *flops += 2.0 * (double)m * (double)s.n * (double)s.k;
     }
   }
   double seconds = now() - start;
   mc_aligned_free(a);
   mc_aligned_free(b);
+  mc_aligned_free(a16);
+  mc_aligned_free(b16);
   mc_aligned_free(c);
   return seconds;
 }
 
 static void run_products(engine *e) {
   mc_clip_sizes z = sizes_of(e->s.model);
-  need(mc_compute_create((int)e->s.threads, &e->cp, &e->err), &e->err);
+  make_compute(e);
   double flops[2] = {0, 0}, seconds[2];
   for (int back = 0; back < 2; back++) {
     seconds[back] = 0;

@@ -30,6 +30,7 @@ moeclip_code mc_compute_create(int n_threads, mc_compute **out, moeclip_error *e
 
 void mc_compute_destroy(mc_compute *cp) {
   if (!cp) return;
+  mc_products_destroy(cp);
   if (cp->stream) dnnl_stream_destroy(cp->stream);
   if (cp->engine) dnnl_engine_destroy(cp->engine);
   mc_aligned_free(cp->copies);

@@ -19,6 +19,14 @@ moeclip_code mc_compute_create(int n_threads, mc_compute **out, moeclip_error *e
 void mc_compute_destroy(mc_compute *cp);
 int mc_compute_threads(const mc_compute *cp);
 
+/* What the towers' matrix products take: float32, the reference, or bfloat16 with float32 sums (compute/bfloat16.h). */
+typedef enum mc_precision { MC_FLOAT32 = 0, MC_BFLOAT16 } mc_precision;
+/* float32 until it is set. bfloat16 works on every processor, but where it has no such instructions slower than float32. */
+moeclip_code mc_compute_set_precision(mc_compute *cp, mc_precision precision, moeclip_error *err);
+mc_precision mc_compute_precision(const mc_compute *cp);
+/* Is bfloat16 known to be the faster of the two on this processor? (docs/PERFORMANCE.md: with AMX's tiles, by far.) */
+bool mc_compute_fast_bfloat16(void);
+
 /* C[m,n] = alpha * op(A) op(B) + bias (+ C). Row-major with leading dimensions ld* (elements from a row to the next).
  * op(A) is [m,k]: A is stored [m,k], or [k,m] when trans_a. op(B) is [k,n]: stored [k,n], or [n,k] when trans_b. */
 typedef struct mc_gemm {

@@ -1,12 +1,13 @@
 #include <math.h>
 
-#include "compute/kernels.h"
+#include "compute/bfloat16.h"
 #include "compute/vector.h"
 
 typedef struct norm {
   const float *x, *dy, *weight, *bias;
   const float *mean_in, *rstd_in;
   float *y, *mean, *rstd, *dx, *dweight, *dbias;
+  mc_bfloat16 *y16; /* in place of y, or NULL */
   int64_t ldx, lddx, rows, d;
 } norm;
 
@@ -15,7 +16,6 @@ MC_VECTORISED static void forward_range(const norm *a, int64_t begin, int64_t en
   const float *restrict weight = a->weight, *restrict bias = a->bias;
   for (int64_t r = begin; r < end; r++) {
     const float *x = a->x + r * a->ldx; /* y may be x */
-    float *y = a->y + r * d;
     /* 16 partial sums: the compiler may not reorder a float sum by itself. */
     float part[16] = {0}, square[16] = {0};
     int64_t i = 0;
@@ -32,7 +32,13 @@ MC_VECTORISED static void forward_range(const norm *a, int64_t begin, int64_t en
     for (; i < d; i++) square[0] += (x[i] - mean) * (x[i] - mean);
     for (int k = 0; k < 16; k++) variance += square[k];
     float rstd = 1.0f / sqrtf(variance / (float)d + 1e-5f);
-    for (i = 0; i < d; i++) y[i] = (x[i] - mean) * rstd * weight[i] + bias[i];
+    if (a->y16) {
+      mc_bfloat16 *restrict y = a->y16 + r * d;
+      for (i = 0; i < d; i++) y[i] = mc_round_bfloat16((x[i] - mean) * rstd * weight[i] + bias[i]);
+    } else {
+      float *y = a->y + r * d;
+      for (i = 0; i < d; i++) y[i] = (x[i] - mean) * rstd * weight[i] + bias[i];
+    }
     if (a->mean) {
       a->mean[r] = mean;
       a->rstd[r] = rstd;
@@ -45,6 +51,12 @@ static void forward_body(void *context, int64_t begin, int64_t end) { forward_ra
 void mc_layernorm_forward(mc_compute *cp, const float *x, int64_t ldx, const float *weight, const float *bias,
                           int64_t rows, int64_t d, float *y, float *mean, float *rstd) {
   norm a = {.x = x, .ldx = ldx, .weight = weight, .bias = bias, .y = y, .mean = mean, .rstd = rstd, .d = d};
+  mc_parallel_for(cp, rows, 8192 / d + 1, forward_body, &a);
+}
+
+void mc_layernorm_forward16(mc_compute *cp, const float *x, int64_t ldx, const float *weight, const float *bias, int64_t rows, int64_t d,
+                            mc_bfloat16 *y, float *mean, float *rstd) {
+  norm a = {.x = x, .ldx = ldx, .weight = weight, .bias = bias, .y16 = y, .mean = mean, .rstd = rstd, .d = d};
   mc_parallel_for(cp, rows, 8192 / d + 1, forward_body, &a);
 }
 

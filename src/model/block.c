@@ -7,31 +7,72 @@
 
 #define TAKE(pointer, count) MC_ARENA_TAKE(pointer, arena, count, "activations")
 
-moeclip_code mc_linear(mc_compute *cp, const float *x, int64_t rows, const mc_param *w, const mc_param *b, float *y,
-                           bool accumulate, moeclip_error *err) {
-  mc_gemm g = {.m = rows, .n = w->shape[0], .k = w->shape[1], .a = x, .lda = w->shape[1], .b = w->value,
-               .ldb = w->shape[1], .trans_b = true, .c = y, .ldc = w->shape[0], .bias = b->value,
-               .accumulate = accumulate};
-  return mc_gemm_run(cp, &g, err);
+moeclip_code mc_put_between(mc_compute *cp, const float *x, int64_t n, const mc_between **out, mc_arena *arena, moeclip_error *err) {
+  *out = x;
+  if (!mc_half(cp)) return MOECLIP_OK;
+  mc_bfloat16 *rounded;
+  TAKE(rounded, n);
+  mc_to_bfloat16(cp, x, n, rounded);
+  *out = rounded;
+  return MOECLIP_OK;
 }
 
-moeclip_code mc_linear_backward(mc_compute *cp, const float *x, const float *dy, int64_t rows, mc_param *w,
-                                    mc_param *b, float *dx, moeclip_error *err) {
-  int64_t out = w->shape[0], in = w->shape[1];
-  if (w->grad) {
-    mc_gemm g = {.m = out, .n = in, .k = rows, .a = dy, .lda = out, .trans_a = true, .b = x, .ldb = in, .c = w->grad,
-                 .ldc = in, .accumulate = true};
-    MC_TRY(mc_gemm_run(cp, &g, err));
-    mc_column_sums(cp, dy, rows, out, out, b->grad);
-    w->touched = b->touched = true;
+moeclip_code mc_linear(mc_compute *cp, const mc_between *x, int64_t rows, mc_param *w, const mc_param *b, void *y, mc_into into,
+                       moeclip_error *err) {
+  int64_t out = w->shape[0], in = w->n / out;
+  const float *bias = b ? b->value : NULL;
+  if (mc_half(cp)) {
+    MC_TRY(mc_param_half(cp, w, err));
+    mc_gemm16 g = {.m = rows, .n = out, .k = in, .a = x, .lda = in, .b = w->half, .ldb = in, .trans_b = true,
+                   .c = into == MC_INTO_BETWEEN ? NULL : y, .c16 = into == MC_INTO_BETWEEN ? y : NULL, .ldc = out, .bias = bias,
+                   .accumulate = into == MC_ADD_TO_FLOAT};
+    return mc_gemm16_run(cp, &g, err);
   }
-  mc_gemm g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = w->value, .ldb = in, .c = dx, .ldc = in};
+  mc_gemm g = {.m = rows, .n = out, .k = in, .a = x, .lda = in, .b = w->value, .ldb = in, .trans_b = true, .c = y, .ldc = out,
+               .bias = bias, .accumulate = into == MC_ADD_TO_FLOAT};
   return mc_gemm_run(cp, &g, err);
 }
 
-void mc_norm_forward(mc_compute *cp, const float *x, int64_t rows, const mc_param *weight, const mc_param *bias,
-                         float *y, float *mean, float *rstd) {
-  mc_layernorm_forward(cp, x, weight->n, weight->value, bias->value, rows, weight->n, y, mean, rstd);
+/* w's and b's gradients of y = x w^T + b. */
+static moeclip_code weight_gradient(mc_compute *cp, const mc_between *x, const mc_between *dy, int64_t rows, mc_param *w, mc_param *b,
+                                    moeclip_error *err) {
+  int64_t out = w->shape[0], in = w->n / out;
+  w->touched = b->touched = true;
+  if (mc_half(cp)) {
+    mc_gemm16 g = {.m = out, .n = in, .k = rows, .a = dy, .lda = out, .trans_a = true, .b = x, .ldb = in, .c = w->grad, .ldc = in,
+                   .accumulate = true};
+    mc_column_sums16(cp, dy, rows, out, b->grad);
+    return mc_gemm16_run(cp, &g, err);
+  }
+  mc_gemm g = {.m = out, .n = in, .k = rows, .a = dy, .lda = out, .trans_a = true, .b = x, .ldb = in, .c = w->grad, .ldc = in,
+               .accumulate = true};
+  mc_column_sums(cp, dy, rows, out, out, b->grad);
+  return mc_gemm_run(cp, &g, err);
+}
+
+moeclip_code mc_linear_backward(mc_compute *cp, const mc_between *x, const mc_between *dy, int64_t rows, mc_param *w, mc_param *b,
+                                void *dx, mc_into into, moeclip_error *err) {
+  int64_t out = w->shape[0], in = w->n / out;
+  if (w->grad) MC_TRY(weight_gradient(cp, x, dy, rows, w, b, err));
+  if (mc_half(cp)) {
+    MC_TRY(mc_param_half(cp, w, err));
+    mc_gemm16 g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = w->half, .ldb = in, .c = into == MC_INTO_BETWEEN ? NULL : dx,
+                   .c16 = into == MC_INTO_BETWEEN ? dx : NULL, .ldc = in, .accumulate = into == MC_ADD_TO_FLOAT};
+    return mc_gemm16_run(cp, &g, err);
+  }
+  mc_gemm g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = w->value, .ldb = in, .c = dx, .ldc = in,
+               .accumulate = into == MC_ADD_TO_FLOAT};
+  return mc_gemm_run(cp, &g, err);
+}
+
+void mc_norm_forward(mc_compute *cp, const float *x, int64_t rows, const mc_param *weight, const mc_param *bias, mc_between *y,
+                     float *mean, float *rstd) {
+  int64_t d = weight->n;
+  if (mc_half(cp)) {
+    mc_layernorm_forward16(cp, x, d, weight->value, bias->value, rows, d, y, mean, rstd);
+  } else {
+    mc_layernorm_forward(cp, x, d, weight->value, bias->value, rows, d, y, mean, rstd);
+  }
 }
 
 void mc_norm_backward(mc_compute *cp, const float *dy, const float *x, int64_t rows, const float *mean,
@@ -42,6 +83,22 @@ void mc_norm_backward(mc_compute *cp, const float *dy, const float *x, int64_t r
   bias->touched |= bias->grad != NULL;
 }
 
+static void activate(mc_compute *cp, mc_activation kind, const mc_between *h, int64_t n, mc_between *y) {
+  if (mc_half(cp)) {
+    mc_activation_forward16(cp, kind, h, n, y);
+  } else {
+    mc_activation_forward(cp, kind, h, n, y);
+  }
+}
+
+static void activate_backward(mc_compute *cp, mc_activation kind, const mc_between *h, int64_t n, mc_between *dy) {
+  if (mc_half(cp)) {
+    mc_activation_backward16(cp, kind, h, n, dy);
+  } else {
+    mc_activation_backward(cp, kind, h, n, dy);
+  }
+}
+
 /* --- the half behind attention: x2 = x1 + mlp(ln_2(x1)) + experts(x1) ------------------------------------------------------------- */
 
 moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int layer, bool routed, int64_t t, float *x,
@@ -49,13 +106,13 @@ moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int la
   const mc_tower *tower = p->tower;
   mc_block *b = &tower->blocks[layer];
   int64_t rows = p->n * t, d = tower->width, hidden = tower->hidden;
-  float *normed, *h, *activated;
+  mc_between *normed, *h, *activated;
   k->x1 = NULL;
   k->routed = routed;
   if (keep) {
     TAKE(k->mean_2, rows);
     TAKE(k->rstd_2, rows);
-    TAKE(k->h, rows * hidden);
+    MC_TAKE_BETWEEN(k->h, rows * hidden);
   }
   /* x holds x1. The experts read it, and add to the output: it must survive until they have. */
   if (keep || routed) {
@@ -63,15 +120,15 @@ moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int la
     memcpy(k->x1, x, (size_t)(rows * d) * sizeof *x);
   }
   mc_arena_mark mark = mc_arena_here(arena);
-  TAKE(normed, rows * d);
+  MC_TAKE_BETWEEN(normed, rows * d);
   h = k->h;
-  if (!keep) TAKE(h, rows * hidden);
+  if (!keep) MC_TAKE_BETWEEN(h, rows * hidden);
   activated = h;
-  if (keep) TAKE(activated, rows * hidden);
+  if (keep) MC_TAKE_BETWEEN(activated, rows * hidden);
   mc_norm_forward(cp, x, rows, &b->ln_2_weight, &b->ln_2_bias, normed, keep ? k->mean_2 : NULL, keep ? k->rstd_2 : NULL);
-  MC_TRY(mc_linear(cp, normed, rows, &b->fc_weight, &b->fc_bias, h, false, err));
-  mc_activation_forward(cp, tower->activation, h, rows * hidden, activated);
-  MC_TRY(mc_linear(cp, activated, rows, &b->proj_weight, &b->proj_bias, x, true, err));
+  MC_TRY(mc_linear(cp, normed, rows, &b->fc_weight, &b->fc_bias, h, MC_INTO_BETWEEN, err));
+  activate(cp, tower->activation, h, rows * hidden, activated);
+  MC_TRY(mc_linear(cp, activated, rows, &b->proj_weight, &b->proj_bias, x, MC_ADD_TO_FLOAT, err));
   mc_arena_release(arena, mark);
   if (!routed) return MOECLIP_OK;
   return mc_moe_forward(cp, &p->moe[layer], p->routing, p->first_block + layer, p->n, t, k->x1, x, keep ? &k->moe : NULL, arena, err);
@@ -84,25 +141,54 @@ moeclip_code mc_block_mlp_backward(mc_compute *cp, const mc_tower_pass *p, int l
   const mc_block_kept *k = &p->kept[layer];
   int64_t rows = p->n * t, d = tower->width, hidden = tower->hidden;
   mc_arena_mark before = mc_arena_here(arena);
-  float *normed = NULL, *dnormed, *dh, *activated = NULL;
+  mc_between *normed = NULL, *dh, *activated = NULL;
+  const mc_between *dy;
+  float *dnormed;
   memcpy(dx1, dx2, (size_t)(rows * d) * sizeof *dx1); /* the residual */
   if (k->routed) {
     MC_TRY(mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, t, k->x1, dx2, &k->moe, dx1, arena, err));
   }
   TAKE(dnormed, rows * d);
-  TAKE(dh, rows * hidden);
+  MC_TAKE_BETWEEN(dh, rows * hidden);
+  MC_TRY(mc_put_between(cp, dx2, rows * d, &dy, arena, err));
   if (mc_block_trains(b)) {
-    TAKE(normed, rows * d);
-    TAKE(activated, rows * hidden);
-    mc_activation_forward(cp, tower->activation, k->h, rows * hidden, activated);
+    MC_TAKE_BETWEEN(normed, rows * d);
+    MC_TAKE_BETWEEN(activated, rows * hidden);
+    activate(cp, tower->activation, k->h, rows * hidden, activated);
     mc_norm_forward(cp, k->x1, rows, &b->ln_2_weight, &b->ln_2_bias, normed, NULL, NULL);
   }
-  MC_TRY(mc_linear_backward(cp, activated, dx2, rows, &b->proj_weight, &b->proj_bias, dh, err));
-  mc_activation_backward(cp, tower->activation, k->h, rows * hidden, dh);
-  MC_TRY(mc_linear_backward(cp, normed, dh, rows, &b->fc_weight, &b->fc_bias, dnormed, err));
+  MC_TRY(mc_linear_backward(cp, activated, dy, rows, &b->proj_weight, &b->proj_bias, dh, MC_INTO_BETWEEN, err));
+  activate_backward(cp, tower->activation, k->h, rows * hidden, dh);
+  MC_TRY(mc_linear_backward(cp, normed, dh, rows, &b->fc_weight, &b->fc_bias, dnormed, MC_INTO_FLOAT, err));
   mc_norm_backward(cp, dnormed, k->x1, rows, k->mean_2, k->rstd_2, &b->ln_2_weight, &b->ln_2_bias, dx1);
   mc_arena_release(arena, before);
   return MOECLIP_OK;
+}
+
+/* --- attention -------------------------------------------------------------------------------------------------------------------- */
+
+static moeclip_code attend(mc_compute *cp, const mc_attention *a, const mc_between *qkv, mc_between *context, float *log_sum,
+                           mc_arena *arena, moeclip_error *err) {
+  if (mc_half(cp)) {
+    char *scratch;
+    TAKE(scratch, mc_attention_scratch16(cp, a));
+    return mc_attention_forward16(cp, a, qkv, context, log_sum, scratch, err);
+  }
+  float *scratch;
+  TAKE(scratch, mc_attention_scratch(cp, a));
+  return mc_attention_forward(cp, a, qkv, context, log_sum, scratch, err);
+}
+
+static moeclip_code attend_backward(mc_compute *cp, const mc_attention *a, const mc_between *qkv, const float *log_sum,
+                                    const mc_between *dcontext, mc_between *dqkv, mc_arena *arena, moeclip_error *err) {
+  if (mc_half(cp)) {
+    char *scratch;
+    TAKE(scratch, mc_attention_scratch16(cp, a));
+    return mc_attention_backward16(cp, a, qkv, log_sum, dcontext, dqkv, scratch, err);
+  }
+  float *scratch;
+  TAKE(scratch, mc_attention_scratch(cp, a));
+  return mc_attention_backward(cp, a, qkv, log_sum, dcontext, dqkv, scratch, err);
 }
 
 /* --- a whole block ---------------------------------------------------------------------------------------------------------------- */
@@ -119,21 +205,20 @@ moeclip_code mc_block_forward(mc_compute *cp, const mc_tower_pass *p, int layer,
     TAKE(k.x, rows * d);
     TAKE(k.mean_1, rows);
     TAKE(k.rstd_1, rows);
-    TAKE(k.qkv, rows * 3 * d);
+    MC_TAKE_BETWEEN(k.qkv, rows * 3 * d);
     TAKE(k.log_sum, rows * tower->n_heads);
-    if (b->out_weight.grad) TAKE(k.context, rows * d);
+    if (b->out_weight.grad) MC_TAKE_BETWEEN(k.context, rows * d);
     memcpy(k.x, x, (size_t)(rows * d) * sizeof *x);
   }
   mc_arena_mark mark = mc_arena_here(arena);
-  float *normed, *qkv = k.qkv, *context = k.context, *scratch;
-  TAKE(normed, rows * d);
-  if (!qkv) TAKE(qkv, rows * 3 * d);
-  if (!context) TAKE(context, rows * d);
-  TAKE(scratch, mc_attention_scratch(cp, &a));
+  mc_between *normed, *qkv = k.qkv, *context = k.context;
+  MC_TAKE_BETWEEN(normed, rows * d);
+  if (!qkv) MC_TAKE_BETWEEN(qkv, rows * 3 * d);
+  if (!context) MC_TAKE_BETWEEN(context, rows * d);
   mc_norm_forward(cp, x, rows, &b->ln_1_weight, &b->ln_1_bias, normed, k.mean_1, k.rstd_1);
-  MC_TRY(mc_linear(cp, normed, rows, &b->in_weight, &b->in_bias, qkv, false, err));
-  MC_TRY(mc_attention_forward(cp, &a, qkv, context, k.log_sum, scratch, err));
-  MC_TRY(mc_linear(cp, context, rows, &b->out_weight, &b->out_bias, x, true, err));
+  MC_TRY(mc_linear(cp, normed, rows, &b->in_weight, &b->in_bias, qkv, MC_INTO_BETWEEN, err));
+  MC_TRY(attend(cp, &a, qkv, context, k.log_sum, arena, err));
+  MC_TRY(mc_linear(cp, context, rows, &b->out_weight, &b->out_bias, x, MC_ADD_TO_FLOAT, err));
   mc_arena_release(arena, mark);
   MC_TRY(mc_block_mlp_forward(cp, p, layer, routed, p->t, x, &k, kept != NULL, arena, err));
   if (kept) {
@@ -157,22 +242,25 @@ moeclip_code mc_block_backward(mc_compute *cp, const mc_tower_pass *p, int layer
     if (!k->routed) return MOECLIP_OK;
     return mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, p->t, k->x1, dx, &k->moe, NULL, arena, err);
   }
-  float *dx1, *normed = NULL, *dcontext, *dqkv, *scratch;
+  float *dx1, *dnormed;
+  mc_between *normed = NULL, *dcontext, *dqkv;
+  const mc_between *dy;
   mc_attention a = {p->n, p->t, tower->n_heads, d / tower->n_heads, tower->causal};
   TAKE(dx1, rows * d);
   MC_TRY(mc_block_mlp_backward(cp, p, layer, p->t, dx, dx1, arena, err));
-  TAKE(dcontext, rows * d);
-  TAKE(dqkv, rows * 3 * d);
-  TAKE(scratch, mc_attention_scratch(cp, &a));
+  MC_TAKE_BETWEEN(dcontext, rows * d);
+  MC_TAKE_BETWEEN(dqkv, rows * 3 * d);
+  TAKE(dnormed, rows * d);
+  MC_TRY(mc_put_between(cp, dx1, rows * d, &dy, arena, err));
   if (full) {
-    TAKE(normed, rows * d);
+    MC_TAKE_BETWEEN(normed, rows * d);
     mc_norm_forward(cp, k->x, rows, &b->ln_1_weight, &b->ln_1_bias, normed, NULL, NULL);
   }
-  MC_TRY(mc_linear_backward(cp, k->context, dx1, rows, &b->out_weight, &b->out_bias, dcontext, err));
-  MC_TRY(mc_attention_backward(cp, &a, k->qkv, k->log_sum, dcontext, dqkv, scratch, err));
-  MC_TRY(mc_linear_backward(cp, normed, dqkv, rows, &b->in_weight, &b->in_bias, dcontext, err));
+  MC_TRY(mc_linear_backward(cp, k->context, dy, rows, &b->out_weight, &b->out_bias, dcontext, MC_INTO_BETWEEN, err));
+  MC_TRY(attend_backward(cp, &a, k->qkv, k->log_sum, dcontext, dqkv, arena, err));
+  MC_TRY(mc_linear_backward(cp, normed, dqkv, rows, &b->in_weight, &b->in_bias, dnormed, MC_INTO_FLOAT, err));
   memcpy(dx, dx1, (size_t)(rows * d) * sizeof *dx);
-  mc_norm_backward(cp, dcontext, k->x, rows, k->mean_1, k->rstd_1, &b->ln_1_weight, &b->ln_1_bias, dx);
+  mc_norm_backward(cp, dnormed, k->x, rows, k->mean_1, k->rstd_1, &b->ln_1_weight, &b->ln_1_bias, dx);
   mc_arena_release(arena, before);
   return MOECLIP_OK;
 }

@@ -6,14 +6,29 @@
 
 static inline bool mc_block_trains(const mc_block *b) { return b->in_weight.grad != NULL; }
 
-/* y[rows, out] = x[rows, in] w^T + b (+ y). */
-moeclip_code mc_linear(mc_compute *cp, const float *x, int64_t rows, const mc_param *w, const mc_param *b, float *y, bool accumulate,
+static inline bool mc_half(const mc_compute *cp) { return mc_compute_precision(cp) == MC_BFLOAT16; }
+static inline size_t mc_between_bytes(const mc_compute *cp) { return mc_half(cp) ? sizeof(mc_bfloat16) : sizeof(float); }
+
+/* Takes count numbers between layers, as MC_ARENA_TAKE. */
+#define MC_TAKE_BETWEEN(pointer, count)                                                                         \
+  do {                                                                                                          \
+    (pointer) = mc_arena_take(arena, (size_t)(count), mc_between_bytes(cp));                                    \
+    if (!(pointer)) return mc_fail_memory(err, (size_t)(count) * mc_between_bytes(cp), "activations");          \
+  } while (0)
+
+/* *out: x [n] as it stands between layers; x itself where that is float, else in the arena. */
+moeclip_code mc_put_between(mc_compute *cp, const float *x, int64_t n, const mc_between **out, mc_arena *arena, moeclip_error *err);
+
+/* Where a product goes. */
+typedef enum mc_into { MC_INTO_BETWEEN, MC_INTO_FLOAT, MC_ADD_TO_FLOAT } mc_into;
+/* y[rows, out] = x[rows, in] w^T + b (+ y); w [out, ...]. b NULL: none. */
+moeclip_code mc_linear(mc_compute *cp, const mc_between *x, int64_t rows, mc_param *w, const mc_param *b, void *y, mc_into into,
                        moeclip_error *err);
-/* dx = dy w (written); the weights' gradients are added where they are trained, for which x is needed. */
-moeclip_code mc_linear_backward(mc_compute *cp, const float *x, const float *dy, int64_t rows, mc_param *w, mc_param *b, float *dx,
-                                moeclip_error *err);
-void mc_norm_forward(mc_compute *cp, const float *x, int64_t rows, const mc_param *weight, const mc_param *bias, float *y, float *mean,
-                     float *rstd);
+/* dx = dy w; the weights' gradients are added where they are trained, for which x is needed. */
+moeclip_code mc_linear_backward(mc_compute *cp, const mc_between *x, const mc_between *dy, int64_t rows, mc_param *w, mc_param *b,
+                                void *dx, mc_into into, moeclip_error *err);
+void mc_norm_forward(mc_compute *cp, const float *x, int64_t rows, const mc_param *weight, const mc_param *bias, mc_between *y,
+                     float *mean, float *rstd);
 /* dx: added to. */
 void mc_norm_backward(mc_compute *cp, const float *dy, const float *x, int64_t rows, const float *mean, const float *rstd,
                       mc_param *weight, mc_param *bias, float *dx);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/block.h"
 
 #define TAKE(pointer, count) MC_ARENA_TAKE(pointer, arena, count, "activations")
 
@@ -34,9 +35,9 @@ static moeclip_code embed_images(mc_compute *cp, mc_clip *c, const float *images
   TAKE(patches, n * p * in);
   TAKE(projected, n * p * d);
   cut_patches(images, n, s->image_size, s->patch, patches);
-  mc_gemm g = {.m = n * p, .n = d, .k = in, .a = patches, .lda = in, .b = c->conv1.value, .ldb = in, .trans_b = true,
-               .c = projected, .ldc = d};
-  MC_TRY(mc_gemm_run(cp, &g, err));
+  const mc_between *cut;
+  MC_TRY(mc_put_between(cp, patches, n * p * in, &cut, arena, err));
+  MC_TRY(mc_linear(cp, cut, n * p, &c->conv1, NULL, projected, MC_INTO_FLOAT, err));
   for (int64_t i = 0; i < n; i++) {
     float *row = x + i * t * d;
     const float *position = c->visual_position.value;

@@ -19,9 +19,10 @@ static int64_t row_of(const mc_tower_pass *p, int tokens, int64_t r) {
   return s * p->t + (r % tokens == tokens - 1 ? p->read[s] : 0);
 }
 
-static void gather(const mc_tower_pass *p, int tokens, const float *x, float *to) {
-  int64_t d = p->tower->width;
-  for (int64_t r = 0; r < p->n * tokens; r++) memcpy(to + r * d, x + row_of(p, tokens, r) * d, (size_t)d * sizeof *to);
+/* each: bytes of a number. */
+static void gather(const mc_tower_pass *p, int tokens, const void *x, size_t each, void *to) {
+  size_t row = (size_t)p->tower->width * each;
+  for (int64_t r = 0; r < p->n * tokens; r++) memcpy((char *)to + (size_t)r * row, (const char *)x + (size_t)row_of(p, tokens, r) * row, row);
 }
 
 static void scatter_add(const mc_tower_pass *p, int tokens, const float *rows, float *to) {
@@ -44,7 +45,7 @@ static moeclip_code few_queries(const mc_tower_pass *p, int tokens, mc_few_queri
 }
 
 /* A part of the packed projection as a parameter of its own: rows [first, first + n) of in_weight. */
-static void part_of(const mc_block *b, int64_t first, int64_t n, mc_param *weight, mc_param *bias) {
+static void part_of(mc_block *b, int64_t first, int64_t n, mc_param *weight, mc_param *bias) {
   int64_t d = b->in_weight.shape[1];
   *weight = b->in_weight;
   *bias = b->in_bias;
@@ -53,6 +54,7 @@ static void part_of(const mc_block *b, int64_t first, int64_t n, mc_param *weigh
   weight->n = n * d;
   bias->value += first;
   bias->n = n;
+  if (weight->half) weight->half += first * d;
   if (weight->grad) weight->grad += first * d;
   if (bias->grad) bias->grad += first;
 }
@@ -74,24 +76,29 @@ moeclip_code mc_last_block_forward(mc_compute *cp, const mc_tower_pass *p, bool 
     TAKE(k.log_sum, rows * tower->n_heads);
     memcpy(k.x, x, (size_t)(all * d) * sizeof *x);
   }
-  TAKE(k.qkv, all * 2 * d);
+  float *context, *x1;
+  mc_between *normed, *of_rows;
+  const mc_between *mixed;
+  TAKE(k.kv, all * 2 * d);
   TAKE(k.q, rows * d);
-  TAKE(k.context, rows * d);
-  float *x1, *normed, *of_rows;
+  TAKE(context, rows * d);
+  k.context = context;
   TAKE(x1, rows * d);
   mc_arena_mark mark = mc_arena_here(arena);
-  TAKE(normed, all * d);
-  TAKE(of_rows, rows * d);
+  MC_TAKE_BETWEEN(normed, all * d);
+  MC_TAKE_BETWEEN(of_rows, rows * d);
+  if (mc_half(cp)) MC_TRY(mc_param_half(cp, &b->in_weight, err)); /* of which parts are taken */
   MC_TRY(few_queries(p, tokens, &f, arena, err));
   mc_norm_forward(cp, x, all, &b->ln_1_weight, &b->ln_1_bias, normed, k.mean_1, k.rstd_1);
   part_of(b, d, 2 * d, &weight, &bias);
-  MC_TRY(mc_linear(cp, normed, all, &weight, &bias, k.qkv, false, err));
-  gather(p, tokens, normed, of_rows);
+  MC_TRY(mc_linear(cp, normed, all, &weight, &bias, k.kv, MC_INTO_FLOAT, err));
+  gather(p, tokens, normed, mc_between_bytes(cp), of_rows);
   part_of(b, 0, d, &weight, &bias);
-  MC_TRY(mc_linear(cp, of_rows, rows, &weight, &bias, k.q, false, err));
-  mc_few_queries_forward(cp, &f, k.q, k.qkv, k.context, k.log_sum);
-  gather(p, tokens, x, x1);
-  MC_TRY(mc_linear(cp, k.context, rows, &b->out_weight, &b->out_bias, x1, true, err));
+  MC_TRY(mc_linear(cp, of_rows, rows, &weight, &bias, k.q, MC_INTO_FLOAT, err));
+  mc_few_queries_forward(cp, &f, k.q, k.kv, context, k.log_sum);
+  gather(p, tokens, x, sizeof *x, x1);
+  MC_TRY(mc_put_between(cp, context, rows * d, &mixed, arena, err));
+  MC_TRY(mc_linear(cp, mixed, rows, &b->out_weight, &b->out_bias, x1, MC_ADD_TO_FLOAT, err));
   mc_arena_release(arena, mark);
   MC_TRY(mc_block_mlp_forward(cp, p, layer, routed, tokens, x1, &k, kept != NULL, arena, err));
   for (int64_t s = 0; s < p->n; s++) memcpy(p->read_out + s * d, x1 + (s * tokens + tokens - 1) * d, (size_t)d * sizeof *x1);
@@ -114,7 +121,9 @@ moeclip_code mc_last_block_backward(mc_compute *cp, const mc_tower_pass *p, bool
   mc_few_queries f;
   mc_param weight, bias;
   mc_arena_mark before = mc_arena_here(arena);
-  float *dx2, *dx1, *dcontext, *dq, *dkv, *dnormed, *of_rows, *normed = NULL;
+  float *dx2, *dx1, *dcontext, *dq, *dkv, *dnormed;
+  mc_between *of_rows, *normed = NULL;
+  const mc_between *context = NULL, *dy, *dq_between, *dkv_between;
   TAKE(dx2, rows * d);
   memset(dx2, 0, (size_t)(rows * d) * sizeof *dx2);
   for (int64_t s = 0; s < p->n; s++) memcpy(dx2 + (s * tokens + tokens - 1) * d, dread + s * d, (size_t)d * sizeof *dx2);
@@ -131,20 +140,25 @@ moeclip_code mc_last_block_backward(mc_compute *cp, const mc_tower_pass *p, bool
   TAKE(dq, rows * d);
   TAKE(dkv, all * 2 * d);
   TAKE(dnormed, all * d);
-  TAKE(of_rows, rows * d);
+  MC_TAKE_BETWEEN(of_rows, rows * d);
   MC_TRY(few_queries(p, tokens, &f, arena, err));
-  MC_TRY(mc_linear_backward(cp, k->context, dx1, rows, &b->out_weight, &b->out_bias, dcontext, err));
-  mc_few_queries_backward(cp, &f, k->q, k->qkv, k->log_sum, dcontext, dq, dkv);
+  MC_TRY(mc_put_between(cp, dx1, rows * d, &dy, arena, err));
+  if (full) MC_TRY(mc_put_between(cp, k->context, rows * d, &context, arena, err));
+  MC_TRY(mc_linear_backward(cp, context, dy, rows, &b->out_weight, &b->out_bias, dcontext, MC_INTO_FLOAT, err));
+  mc_few_queries_backward(cp, &f, k->q, k->kv, k->log_sum, dcontext, dq, dkv);
+  MC_TRY(mc_put_between(cp, dq, rows * d, &dq_between, arena, err));
+  MC_TRY(mc_put_between(cp, dkv, all * 2 * d, &dkv_between, arena, err));
+  if (mc_half(cp)) MC_TRY(mc_param_half(cp, &b->in_weight, err));
   if (full) {
-    TAKE(normed, all * d);
+    MC_TAKE_BETWEEN(normed, all * d);
     mc_norm_forward(cp, k->x, all, &b->ln_1_weight, &b->ln_1_bias, normed, NULL, NULL);
-    gather(p, tokens, normed, of_rows);
+    gather(p, tokens, normed, mc_between_bytes(cp), of_rows);
   }
   float *dq_normed = dcontext; /* done with */
   part_of(b, 0, d, &weight, &bias);
-  MC_TRY(mc_linear_backward(cp, of_rows, dq, rows, &weight, &bias, dq_normed, err));
+  MC_TRY(mc_linear_backward(cp, of_rows, dq_between, rows, &weight, &bias, dq_normed, MC_INTO_FLOAT, err));
   part_of(b, d, 2 * d, &weight, &bias);
-  MC_TRY(mc_linear_backward(cp, normed, dkv, all, &weight, &bias, dnormed, err));
+  MC_TRY(mc_linear_backward(cp, normed, dkv_between, all, &weight, &bias, dnormed, MC_INTO_FLOAT, err));
   b->in_weight.touched |= full;
   b->in_bias.touched |= full;
   scatter_add(p, tokens, dq_normed, dnormed);

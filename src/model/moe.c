@@ -42,6 +42,8 @@ typedef struct job {
   float *sums;               /* [n_slots, d]: dout summed over a slot's tokens */
   float *scratch;            /* [threads, scratch_each] */
   int64_t scratch_each;
+  mc_bfloat16 *rounded;      /* [threads, rounded_each]: rows of a unit of work, then their hidden units; NULL: float32 */
+  int64_t rounded_each, rounded_rows;
   bool failed;
 } job;
 
@@ -56,6 +58,50 @@ static moeclip_code finish(const job *j, moeclip_error *err) {
 }
 
 static bool in_place(const job *j) { return j->t >= IN_PLACE_TOKENS; }
+
+/* For bfloat16: places for what the threads round, and the chosen experts' weights, before any thread reads them. */
+static moeclip_code prepare_rounding(job *j, mc_arena *arena, moeclip_error *err) {
+  if (mc_compute_precision(j->cp) != MC_BFLOAT16) return MOECLIP_OK;
+  j->rounded_rows = in_place(j) ? j->t : (CHUNK_ROWS + j->t - 1) / j->t * j->t;
+  j->rounded_each = j->rounded_rows * (j->d + j->h);
+  TAKE(j->rounded, mc_compute_threads(j->cp) * j->rounded_each);
+  for (int32_t e = 0; e < j->moe->n_experts; e++) {
+    if (j->kept->first[e] == j->kept->first[e + 1]) continue;
+    MC_TRY(mc_param_half(j->cp, &j->moe->experts[e].down_weight, err));
+    MC_TRY(mc_param_half(j->cp, &j->moe->experts[e].up_weight, err));
+  }
+  return MOECLIP_OK;
+}
+
+/* Rows [rows, d] of a unit of work, rounded; NULL where float32 is used. */
+static const mc_bfloat16 *round_rows(job *j, int thread, const float *x, int64_t rows) {
+  if (!j->rounded) return NULL;
+  mc_bfloat16 *to = j->rounded + thread * j->rounded_each;
+  mc_to_bfloat16_alone(x, rows * j->d, to);
+  return to;
+}
+
+static const mc_bfloat16 *round_hidden(job *j, int thread, const float *x, int64_t rows) {
+  if (!j->rounded) return NULL;
+  mc_bfloat16 *to = j->rounded + thread * j->rounded_each + j->rounded_rows * j->d;
+  mc_to_bfloat16_alone(x, rows * j->h, to);
+  return to;
+}
+
+/* A product with a weight as it stands (trans_b) or turned; a16: the same as g->a, rounded, or NULL. */
+static void product(job *j, mc_gemm g, const mc_bfloat16 *a16, const mc_param *weight) {
+  g.b = weight->value;
+  g.ldb = weight->shape[1];
+  g.lda = g.k;
+  g.ldc = g.n;
+  if (!a16) {
+    need(j, mc_gemm_alone(&g));
+    return;
+  }
+  mc_gemm16 g16 = {.m = g.m, .n = g.n, .k = g.k, .a = a16, .lda = g.lda, .b = weight->half, .ldb = g.ldb, .trans_b = g.trans_b, .c = g.c,
+                   .ldc = g.ldc, .bias = g.bias, .accumulate = g.accumulate};
+  need(j, mc_gemm16_alone(j->cp, &g16));
+}
 
 static float gate_of(const job *j, int64_t slot) {
   int64_t s = j->kept->sample[slot];
@@ -103,12 +149,12 @@ static void drop(const mc_routing *g, int block, int64_t sample, int expert, int
 /* --- forward ------------------------------------------------------------------------------------------------------------------ */
 
 /* Rows [count * t, d] of slots `first`.. of one expert -> their hidden units, gated. */
-static void down(job *j, unit u, const float *from) {
+static void down(job *j, unit u, const float *from, const mc_bfloat16 *from16) {
   const mc_expert *x_e = &j->moe->experts[u.expert];
   int64_t each = j->t * j->h;
-  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = from, .lda = j->d, .b = x_e->down_weight.value, .ldb = j->d,
-               .trans_b = true, .c = j->hidden + u.first * each, .ldc = j->h, .bias = x_e->down_bias.value};
-  need(j, mc_gemm_alone(&g));
+  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = from, .trans_b = true, .c = j->hidden + u.first * each,
+               .bias = x_e->down_bias.value};
+  product(j, g, from16, &x_e->down_weight);
   for (int32_t i = 0; i < u.count; i++) {
     int64_t slot = u.first + i;
     float *own = j->hidden + slot * each, gate = gate_of(j, slot);
@@ -117,11 +163,10 @@ static void down(job *j, unit u, const float *from) {
   }
 }
 
-static void up(job *j, unit u, float *to, bool accumulate) {
-  const mc_expert *x_e = &j->moe->experts[u.expert];
-  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = j->hidden + u.first * j->t * j->h, .lda = j->h,
-               .b = x_e->up_weight.value, .ldb = j->h, .trans_b = true, .c = to, .ldc = j->d, .accumulate = accumulate};
-  need(j, mc_gemm_alone(&g));
+static void up(job *j, unit u, int thread, float *to, bool accumulate) {
+  const float *hidden = j->hidden + u.first * j->t * j->h;
+  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = hidden, .trans_b = true, .c = to, .accumulate = accumulate};
+  product(j, g, round_hidden(j, thread, hidden, g.m), &j->moe->experts[u.expert].up_weight);
 }
 
 static void add_bias(const job *j, int64_t slot, int32_t expert, float *to) {
@@ -133,25 +178,25 @@ static void add_bias(const job *j, int64_t slot, int32_t expert, float *to) {
 }
 
 static void forward_sample(void *context, int64_t s, int thread) {
-  (void)thread;
   job *j = context;
+  const mc_bfloat16 *from16 = round_rows(j, thread, j->x + s * j->row, j->t);
   for (int p = 0; p < j->kept->k; p++) {
     int32_t slot = j->kept->slot[s * j->kept->k + p], e = j->kept->chosen[s * j->kept->k + p];
     if (slot < 0) continue;
     unit u = {e, slot, 1};
-    down(j, u, j->x + s * j->row);
-    up(j, u, j->out + s * j->row, true);
+    down(j, u, j->x + s * j->row, from16);
+    up(j, u, thread, j->out + s * j->row, true);
     add_bias(j, slot, e, j->out + s * j->row);
   }
 }
 
 static void forward_unit(void *context, int64_t i, int thread) {
-  (void)thread;
   job *j = context;
   unit u = j->units[i];
+  const float *from = j->gathered + u.first * j->row;
   gather(j, j->x, u, j->gathered);
-  down(j, u, j->gathered + u.first * j->row);
-  up(j, u, j->result + u.first * j->row, false);
+  down(j, u, from, round_rows(j, thread, from, u.count * j->t));
+  up(j, u, thread, j->result + u.first * j->row, false);
 }
 
 static void add_up_sample(void *context, int64_t begin, int64_t end) {
@@ -180,6 +225,7 @@ moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, in
   TAKE(kept->hidden, (int64_t)kept->n_slots * t * j.h);
   j.hidden = kept->hidden;
   mc_arena_mark mark = mc_arena_here(arena);
+  MC_TRY(prepare_rounding(&j, arena, err));
   if (in_place(&j)) {
     mc_parallel_units(cp, n, forward_sample, &j);
   } else if (kept->n_slots > 0) {
@@ -196,12 +242,11 @@ moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *g, in
 /* --- backward ----------------------------------------------------------------------------------------------------------------- */
 
 /* Slots whose dout stands in dy [count * t, d] -> dhidden before the ReLU, the gates' gradients, dout's sums. */
-static void back_up(job *j, unit u, const float *dy) {
+static void back_up(job *j, unit u, const float *dy, const mc_bfloat16 *dy16) {
   const mc_expert *x_e = &j->moe->experts[u.expert];
   int64_t each = j->t * j->h;
-  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = dy, .lda = j->d, .b = x_e->up_weight.value, .ldb = j->h,
-               .c = j->dhidden + u.first * each, .ldc = j->h};
-  need(j, mc_gemm_alone(&g));
+  mc_gemm g = {.m = u.count * j->t, .n = j->h, .k = j->d, .a = dy, .c = j->dhidden + u.first * each};
+  product(j, g, dy16, &x_e->up_weight);
   float kept_up = j->g->dropout > 0 ? 1 / (1 - j->g->dropout) : 1;
   for (int32_t i = 0; i < u.count; i++) {
     int64_t slot = u.first + i;
@@ -221,33 +266,32 @@ static void back_up(job *j, unit u, const float *dy) {
   }
 }
 
-static void back_down(job *j, unit u, float *to, bool accumulate) {
-  const mc_expert *x_e = &j->moe->experts[u.expert];
-  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = j->dhidden + u.first * j->t * j->h, .lda = j->h,
-               .b = x_e->down_weight.value, .ldb = j->d, .c = to, .ldc = j->d, .accumulate = accumulate};
-  need(j, mc_gemm_alone(&g));
+static void back_down(job *j, unit u, int thread, float *to, bool accumulate) {
+  const float *dhidden = j->dhidden + u.first * j->t * j->h;
+  mc_gemm g = {.m = u.count * j->t, .n = j->d, .k = j->h, .a = dhidden, .c = to, .accumulate = accumulate};
+  product(j, g, round_hidden(j, thread, dhidden, g.m), &j->moe->experts[u.expert].down_weight);
 }
 
 static void backward_sample(void *context, int64_t s, int thread) {
-  (void)thread;
   job *j = context;
+  const mc_bfloat16 *dy16 = round_rows(j, thread, j->dout + s * j->row, j->t);
   for (int p = 0; p < j->kept->k; p++) {
     int32_t slot = j->kept->slot[s * j->kept->k + p];
     if (slot < 0) continue;
     unit u = {j->kept->chosen[s * j->kept->k + p], slot, 1};
-    back_up(j, u, j->dout + s * j->row);
-    if (j->dx) back_down(j, u, j->dx + s * j->row, true);
+    back_up(j, u, j->dout + s * j->row, dy16);
+    if (j->dx) back_down(j, u, thread, j->dx + s * j->row, true);
   }
 }
 
 static void backward_unit(void *context, int64_t i, int thread) {
-  (void)thread;
   job *j = context;
   unit u = j->units[i];
+  const float *dy = j->gradient + u.first * j->row;
   gather(j, j->dout, u, j->gradient);
   gather(j, j->x, u, j->gathered);
-  back_up(j, u, j->gradient + u.first * j->row);
-  if (j->dx) back_down(j, u, j->result + u.first * j->row, false);
+  back_up(j, u, dy, round_rows(j, thread, dy, u.count * j->t));
+  if (j->dx) back_down(j, u, thread, j->result + u.first * j->row, false);
 }
 
 static void add_dx_sample(void *context, int64_t begin, int64_t end) {
@@ -333,6 +377,7 @@ moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, i
   TAKE(j.dhidden, (int64_t)kept->n_slots * t * j.h);
   TAKE(j.sums, (int64_t)kept->n_slots * j.d);
   memset(j.dgates, 0, (size_t)(n * kept->k) * sizeof *j.dgates);
+  MC_TRY(prepare_rounding(&j, arena, err));
   if (in_place(&j)) {
     mc_parallel_units(cp, n, backward_sample, &j);
   } else if (kept->n_slots > 0) {

@@ -18,7 +18,22 @@ moeclip_code mc_param_create(mc_param *p, int rank, const int64_t *shape, moecli
   return p->value ? MOECLIP_OK : mc_fail_memory(err, (size_t)p->n * sizeof *p->value, "a parameter");
 }
 
+/* The values are about to change. */
+static void forget_half(mc_param *p) {
+  mc_aligned_free(p->half);
+  p->half = NULL;
+}
+
+moeclip_code mc_param_half(mc_compute *cp, mc_param *p, moeclip_error *err) {
+  if (p->half && !p->grad) return MOECLIP_OK;
+  if (!p->half) p->half = mc_aligned_alloc((size_t)p->n, sizeof *p->half);
+  if (!p->half) return mc_fail_memory(err, (size_t)p->n * sizeof *p->half, "a parameter as bfloat16");
+  mc_to_bfloat16(cp, p->value, p->n, p->half);
+  return MOECLIP_OK;
+}
+
 void mc_param_clear(mc_param *p) {
+  forget_half(p);
   if (p->owned) mc_aligned_free(p->value);
   mc_aligned_free(p->grad);
   *p = (mc_param){0};
@@ -64,6 +79,7 @@ moeclip_code mc_param_read(mc_param *p, const moeclip_tensors *file, const char 
 moeclip_code mc_param_fill(mc_param *p, const moeclip_tensors *file, const char *name, moeclip_error *err) {
   const moeclip_tensor *t;
   MC_TRY(tensor_of_shape(file, name, p->rank, p->shape, &t, err));
+  forget_half(p);
   moeclip_tensor_to_f32(t, p->value);
   return MOECLIP_OK;
 }
@@ -82,6 +98,7 @@ moeclip_code mc_param_unfreeze(mc_param *p, moeclip_error *err) {
 }
 
 void mc_param_freeze(mc_param *p) {
+  if (p->grad) forget_half(p);
   mc_aligned_free(p->grad);
   p->grad = NULL;
   p->touched = false;
@@ -93,9 +110,11 @@ void mc_param_zero_grad(mc_param *p) {
 }
 
 void mc_param_normal(mc_param *p, float scale, mc_philox *g) {
+  forget_half(p);
   for (int64_t i = 0; i < p->n; i++) p->value[i] = scale * mc_philox_normal(g);
 }
 
 void mc_param_uniform(mc_param *p, float bound, mc_philox *g) {
+  forget_half(p);
   for (int64_t i = 0; i < p->n; i++) p->value[i] = bound * (2.0f * mc_philox_uniform(g) - 1.0f);
 }

@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "base/status.h"
+#include "compute/bfloat16.h"
 #include "moeclip/tensors.h"
 
 typedef struct mc_param {
@@ -18,6 +19,7 @@ typedef struct mc_param {
   float *value;  /* n floats; when not owned, they lie in the file's mapping and are never written */
   float *grad;   /* n floats, or NULL: frozen */
   bool owned;
+  mc_bfloat16 *half; /* the values rounded, for the fast path; NULL: not made yet (mc_param_half) */
   bool touched;  /* a gradient arrived in this step (a parameter that none reached is passed over) */
 } mc_param;
 
@@ -37,6 +39,9 @@ void mc_param_zero_grad(mc_param *p);
 /* values = scale * normal, or uniform in [-bound, bound]. */
 void mc_param_normal(mc_param *p, float scale, mc_philox *g);
 void mc_param_uniform(mc_param *p, float bound, mc_philox *g);
+
+/* p->half gets the values as they are: at once where it has them, as only a frozen parameter's stay the same. */
+moeclip_code mc_param_half(mc_compute *cp, mc_param *p, moeclip_error *err);
 
 /* For walking over all parameters of something, in a fixed order, with their published names. Stops at an error. */
 typedef moeclip_code (*mc_param_visitor)(void *context, const char *name, mc_param *p, moeclip_error *err);

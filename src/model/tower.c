@@ -44,9 +44,10 @@ moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *p, const flo
   return MOECLIP_OK;
 }
 
-size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained) {
-  size_t d = (size_t)tower->width, per_token = 5 * d + (size_t)tower->hidden + 8 + (size_t)tower->n_heads;
-  if (trained) per_token += d;
-  if (adapters) per_token += (size_t)adapters->top_k * (size_t)adapters->bottleneck;
-  return per_token * (size_t)t * sizeof(float) * (size_t)tower->n_layers;
+size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained, mc_precision precision) {
+  size_t d = (size_t)tower->width, floats = 2 * d + 8 + (size_t)tower->n_heads, between = 3 * d + (size_t)tower->hidden;
+  if (trained) between += d;
+  if (adapters) floats += (size_t)adapters->top_k * (size_t)adapters->bottleneck;
+  size_t each = precision == MC_BFLOAT16 ? sizeof(mc_bfloat16) : sizeof(float);
+  return (floats * sizeof(float) + between * each) * (size_t)t * (size_t)tower->n_layers;
 }

@@ -8,18 +8,25 @@
 #include "model/clip.h"
 #include "model/moe.h"
 
+/*
+ * What stands between a block's layers (not the residual stream, which is float): float, or mc_bfloat16 where that is the precision.
+ * The name says so and no more.
+ */
+typedef void mc_between;
+
 /* What backward needs of one block's forward pass; arrays in the arena. M = n * t rows; R = M, but in a last block of which one token
  * a sample is read: then the rows of the tokens that matter (model/last_block.h). */
 typedef struct mc_block_kept {
   float *x;                /* [M, d] the block's input */
   float *mean_1, *rstd_1;  /* [M] */
-  float *qkv;              /* [M, 3d]; last block: keys and values alone, [M, 2d] */
+  mc_between *qkv;         /* [M, 3d] */
+  float *kv;               /* last block: keys and values alone, [M, 2d] */
   float *q;                /* last block: [R, d] */
   float *log_sum;          /* [n, heads, R / n] */
-  float *context;          /* [R, d]; only when out_proj is trained */
+  mc_between *context;     /* [R, d]; only when out_proj is trained */
   float *x1;               /* [R, d] */
   float *mean_2, *rstd_2;  /* [R] */
-  float *h;                /* [R, hidden] before the activation */
+  mc_between *h;           /* [R, hidden] before the activation */
   mc_moe_kept moe;
   bool routed;             /* some sample has a task */
 } mc_block_kept;
@@ -63,6 +70,6 @@ moeclip_code mc_tower_backward(mc_compute *cp, const mc_tower_pass *pass, const 
                                mc_arena *arena, moeclip_error *err);
 
 /* Bytes that forward keeps for one sample of t tokens: to size micro-batches. trained: all weights are. */
-size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained);
+size_t mc_tower_kept_bytes(const mc_tower *tower, const mc_adapter_sizes *adapters, int64_t t, bool trained, mc_precision precision);
 
 #endif

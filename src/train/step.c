@@ -57,7 +57,8 @@ static moeclip_code side_init(batch_side *s, mc_compute *cp, mc_clip *clip, mc_a
     tokens = clip->n_patches + 1;
   }
   size_t budget = options->kept_bytes ? options->kept_bytes : (size_t)(options->contrastive ? 768 : 240) << 20;
-  size_t each = mc_tower_kept_bytes(tower, adapters ? &adapters->sizes : NULL, tokens, tower->blocks[0].in_weight.grad != NULL);
+  size_t each = mc_tower_kept_bytes(tower, adapters ? &adapters->sizes : NULL, tokens, tower->blocks[0].in_weight.grad != NULL,
+                                    mc_compute_precision(cp));
   s->piece = (int64_t)(budget / each);
   if (s->piece < 1) s->piece = 1;
   if (s->piece > n) s->piece = n;
