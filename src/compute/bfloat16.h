@@ -29,12 +29,23 @@ static inline float mc_from_bfloat16(mc_bfloat16 x) {
 void mc_to_bfloat16(mc_compute *cp, const float *x, int64_t n, mc_bfloat16 *y);
 void mc_to_bfloat16_alone(const float *x, int64_t n, mc_bfloat16 *y);
 
+/*
+ * A matrix B [k, n] that many products share, in the order that oneDNN reads fastest on this processor. It belongs to the handle that made
+ * it, and goes with it or before it.
+ */
+typedef struct mc_packed16 mc_packed16;
+/* value: float32, stored [k, n], or [n, k] when trans_b, row by row. */
+moeclip_code mc_packed16_create(mc_compute *cp, const float *value, int64_t k, int64_t n, bool trans_b, mc_packed16 **out,
+                                moeclip_error *err);
+void mc_packed16_destroy(mc_packed16 *p);
+
 /* C[m,n] = op(A) op(B) + bias (+ C), as mc_gemm. C is float32 in c, or (where c is NULL) rounded to bfloat16 into c16, which cannot be
  * added to. */
 typedef struct mc_gemm16 {
   int64_t m, n, k;
   const mc_bfloat16 *a; int64_t lda; bool trans_a;
   const mc_bfloat16 *b; int64_t ldb; bool trans_b;
+  const mc_packed16 *packed; /* in place of b, ldb and trans_b; or NULL */
   float *c; mc_bfloat16 *c16; int64_t ldc;
   const float *bias; /* [n], or NULL */
   bool accumulate;

@@ -28,6 +28,16 @@ void mc_add(mc_compute *cp, const float *x, int64_t n, float *y) {
   mc_parallel_for(cp, n, GRAIN, add_body, &s);
 }
 
+static void copy_body(void *context, int64_t begin, int64_t end) {
+  const span *s = context;
+  memcpy(s->y + begin, s->x + begin, (size_t)(end - begin) * sizeof *s->y);
+}
+
+void mc_copy(mc_compute *cp, const float *x, int64_t n, float *y) {
+  span s = {.x = x, .y = y};
+  mc_parallel_for(cp, n, GRAIN, copy_body, &s);
+}
+
 MC_VECTORISED static void scale_range(float scale, float *y, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) y[i] *= scale;
 }

@@ -13,9 +13,15 @@
 
 enum { SLOTS = 512, MOST = 384 };
 
+struct mc_packed16 {
+  int64_t k, n;
+  dnnl_memory_desc_t desc; /* NULL: plain, [k, n], where the processor has no bfloat16 */
+  void *data;
+};
+
 typedef struct shape {
   int64_t m, n, k, lda, ldb, ldc;
-  int kind; /* bits: trans_a, trans_b, c16, bias, accumulate */
+  int kind; /* bits: trans_a, trans_b, c16, bias, accumulate, packed */
 } shape;
 
 typedef struct product {
@@ -67,6 +73,12 @@ static dnnl_status_t add_memory(const mc_compute *cp, dnnl_data_type_t type, int
   return status == dnnl_success ? dnnl_memory_create(memory, *desc, cp->engine, DNNL_MEMORY_NONE) : status;
 }
 
+static dnnl_status_t add_weights(const mc_compute *cp, const mc_gemm16 *g, dnnl_memory_desc_t *desc, dnnl_memory_t *memory) {
+  if (!g->packed) return add_memory(cp, dnnl_bf16, g->k, g->n, g->trans_b ? 1 : g->ldb, g->trans_b ? g->ldb : 1, desc, memory);
+  dnnl_status_t status = dnnl_memory_desc_clone(desc, g->packed->desc);
+  return status == dnnl_success ? dnnl_memory_create(memory, *desc, cp->engine, DNNL_MEMORY_NONE) : status;
+}
+
 static dnnl_status_t make_attributes(bool accumulate, dnnl_primitive_attr_t *out) {
   dnnl_post_ops_t ops = NULL;
   dnnl_status_t status = dnnl_primitive_attr_create(out);
@@ -85,7 +97,7 @@ static dnnl_status_t make_product(const mc_compute *cp, const mc_gemm16 *g, prod
   dnnl_primitive_attr_t attributes = NULL;
   dnnl_primitive_desc_t desc = NULL;
   dnnl_status_t status = add_memory(cp, dnnl_bf16, g->m, g->k, g->trans_a ? 1 : g->lda, g->trans_a ? g->lda : 1, &a, &p->a);
-  if (status == dnnl_success) status = add_memory(cp, dnnl_bf16, g->k, g->n, g->trans_b ? 1 : g->ldb, g->trans_b ? g->ldb : 1, &b, &p->b);
+  if (status == dnnl_success) status = add_weights(cp, g, &b, &p->b);
   if (status == dnnl_success) status = add_memory(cp, g->c ? dnnl_f32 : dnnl_bf16, g->m, g->n, g->ldc, 1, &c, &p->c);
   if (status == dnnl_success && g->bias) status = add_memory(cp, dnnl_f32, 1, g->n, g->n, 1, &bias, &p->bias);
   if (status == dnnl_success) status = make_attributes(g->accumulate, &attributes);
@@ -107,8 +119,9 @@ static dnnl_status_t make_product(const mc_compute *cp, const mc_gemm16 *g, prod
 }
 
 static shape shape_of(const mc_gemm16 *g) {
-  return (shape){g->m, g->n, g->k, g->lda, g->ldb, g->ldc,
-                 g->trans_a | g->trans_b << 1 | (g->c == NULL) << 2 | (g->bias != NULL) << 3 | g->accumulate << 4};
+  bool packed = g->packed != NULL; /* the order depends on k and n alone */
+  return (shape){g->m, g->n, g->k, g->lda, packed ? 0 : g->ldb, g->ldc,
+                 g->trans_a | (g->trans_b && !packed) << 1 | (g->c == NULL) << 2 | (g->bias != NULL) << 3 | g->accumulate << 4 | packed << 5};
 }
 
 static bool same(const shape *a, const shape *b) {
@@ -155,17 +168,15 @@ static dnnl_status_t find(const mc_compute *cp, mc_products *s, const mc_gemm16 
   return dnnl_out_of_memory;
 }
 
-static dnnl_status_t run(mc_compute *cp, const mc_gemm16 *g) {
-  mc_products *s = own_products(cp);
+static dnnl_status_t execute(mc_compute *cp, mc_products *s, const mc_gemm16 *g) {
   product *p;
-  if (!s) return dnnl_out_of_memory;
   dnnl_status_t status = find(cp, s, g, &p);
   if (status != dnnl_success) return status;
   dnnl_exec_arg_t args[5] = {{DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->b}, {DNNL_ARG_DST, p->c}};
   int n = 3;
   /* oneDNN's handles are not const; it reads these. */
   status = dnnl_memory_set_data_handle(p->a, (void *)(uintptr_t)g->a);
-  if (status == dnnl_success) status = dnnl_memory_set_data_handle(p->b, (void *)(uintptr_t)g->b);
+  if (status == dnnl_success) status = dnnl_memory_set_data_handle(p->b, g->packed ? g->packed->data : (void *)(uintptr_t)g->b);
   if (status == dnnl_success) status = dnnl_memory_set_data_handle(p->c, g->c ? (void *)g->c : (void *)g->c16);
   if (status == dnnl_success && p->bias) {
     status = dnnl_memory_set_data_handle(p->bias, (void *)(uintptr_t)g->bias);
@@ -179,6 +190,95 @@ static dnnl_status_t run(mc_compute *cp, const mc_gemm16 *g) {
   return status == dnnl_success ? dnnl_stream_wait(s->stream) : status;
 }
 
+static dnnl_status_t run(mc_compute *cp, const mc_gemm16 *g) {
+  mc_products *s = own_products(cp);
+  if (!s) return dnnl_out_of_memory;
+  if (!omp_in_parallel()) return execute(cp, s, g);
+  /* oneDNN plans a primitive for as many threads as a region could have, and would leave the work of all but one undone: a thread of
+   * a region says that it is alone. */
+  int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  dnnl_status_t status = execute(cp, s, g);
+  omp_set_num_threads(threads);
+  return status;
+}
+
+/* --- packed matrices ----------------------------------------------------------------------------------------------------------------- */
+
+/* The order that oneDNN would choose for B in a product of many rows. */
+static dnnl_status_t best_order(const mc_compute *cp, int64_t k, int64_t n, dnnl_memory_desc_t *out) {
+  enum { MANY = 1024 };
+  dnnl_memory_desc_t a = NULL, b = NULL, c = NULL;
+  dnnl_primitive_desc_t desc = NULL;
+  dnnl_dims_t a_dims = {MANY, k}, b_dims = {k, n}, c_dims = {MANY, n};
+  dnnl_status_t status = dnnl_memory_desc_create_with_tag(&a, 2, a_dims, dnnl_bf16, dnnl_ab);
+  if (status == dnnl_success) status = dnnl_memory_desc_create_with_tag(&b, 2, b_dims, dnnl_bf16, dnnl_format_tag_any);
+  if (status == dnnl_success) status = dnnl_memory_desc_create_with_tag(&c, 2, c_dims, dnnl_f32, dnnl_ab);
+  if (status == dnnl_success) status = dnnl_matmul_primitive_desc_create(&desc, cp->engine, a, b, NULL, c, NULL);
+  if (status == dnnl_success) status = dnnl_memory_desc_clone(out, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0));
+  dnnl_memory_desc_t descs[] = {a, b, c};
+  for (size_t i = 0; i < sizeof descs / sizeof *descs; i++) {
+    if (descs[i]) dnnl_memory_desc_destroy(descs[i]);
+  }
+  if (desc) dnnl_primitive_desc_destroy(desc);
+  return status;
+}
+
+/* from float32 [k, n] as stored -> p->data in p->desc's order. */
+static dnnl_status_t reorder(const mc_compute *cp, const float *value, bool trans_b, mc_packed16 *p) {
+  dnnl_memory_desc_t from = NULL;
+  dnnl_memory_t source = NULL, target = NULL;
+  dnnl_primitive_desc_t desc = NULL;
+  dnnl_primitive_t primitive = NULL;
+  dnnl_status_t status = add_memory(cp, dnnl_f32, p->k, p->n, trans_b ? 1 : p->n, trans_b ? p->k : 1, &from, &source);
+  if (status == dnnl_success) status = dnnl_memory_set_data_handle(source, (void *)(uintptr_t)value);
+  if (status == dnnl_success) status = dnnl_memory_create(&target, p->desc, cp->engine, p->data);
+  if (status == dnnl_success) status = dnnl_reorder_primitive_desc_create(&desc, from, cp->engine, p->desc, cp->engine, NULL);
+  if (status == dnnl_success) status = dnnl_primitive_create(&primitive, desc);
+  dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, target}};
+  if (status == dnnl_success) status = dnnl_primitive_execute(primitive, cp->stream, 2, args);
+  if (status == dnnl_success) status = dnnl_stream_wait(cp->stream);
+  if (primitive) dnnl_primitive_destroy(primitive);
+  if (desc) dnnl_primitive_desc_destroy(desc);
+  if (target) dnnl_memory_destroy(target);
+  if (source) dnnl_memory_destroy(source);
+  if (from) dnnl_memory_desc_destroy(from);
+  return status;
+}
+
+moeclip_code mc_packed16_create(mc_compute *cp, const float *value, int64_t k, int64_t n, bool trans_b, mc_packed16 **out,
+                                moeclip_error *err) {
+  size_t n_bytes = (size_t)k * (size_t)n * sizeof(mc_bfloat16);
+  mc_packed16 *p = *out = calloc(1, sizeof *p);
+  if (!p) return mc_fail_memory(err, sizeof *p, "a packed weight");
+  *p = (mc_packed16){.k = k, .n = n};
+  dnnl_status_t status = dnnl_success;
+  mc_use_threads(cp);
+  if (cp->native16) {
+    status = best_order(cp, k, n, &p->desc);
+    if (status == dnnl_success) n_bytes = dnnl_memory_desc_get_size(p->desc);
+  }
+  if (status == dnnl_success && !(p->data = mc_aligned_alloc(n_bytes, 1))) status = dnnl_out_of_memory;
+  if (status == dnnl_success && cp->native16) status = reorder(cp, value, trans_b, p);
+  if (status == dnnl_success && !cp->native16) {
+    mc_bfloat16 *to = p->data;
+    for (int64_t i = 0; i < k; i++) {
+      for (int64_t j = 0; j < n; j++) to[i * n + j] = mc_round_bfloat16(trans_b ? value[j * k + i] : value[i * n + j]);
+    }
+  }
+  if (status == dnnl_success) return MOECLIP_OK;
+  mc_packed16_destroy(p);
+  *out = NULL;
+  return status == dnnl_out_of_memory ? mc_fail_memory(err, n_bytes, "a packed weight") : mc_dnnl_fail(err, status, "a weight's packing");
+}
+
+void mc_packed16_destroy(mc_packed16 *p) {
+  if (!p) return;
+  if (p->desc) dnnl_memory_desc_destroy(p->desc);
+  mc_aligned_free(p->data);
+  free(p);
+}
+
 /* --- without bfloat16 arithmetic ---------------------------------------------------------------------------------------------------- */
 
 static float *widen(const mc_bfloat16 *x, int64_t rows, int64_t columns, int64_t ld) {
@@ -189,7 +289,13 @@ static float *widen(const mc_bfloat16 *x, int64_t rows, int64_t columns, int64_t
   return out;
 }
 
-static dnnl_status_t emulate(mc_compute *cp, const mc_gemm16 *g, bool alone) {
+static dnnl_status_t emulate(mc_compute *cp, const mc_gemm16 *given, bool alone) {
+  mc_gemm16 plain = *given, *g = &plain;
+  if (g->packed) {
+    g->b = g->packed->data;
+    g->ldb = g->n;
+    g->trans_b = false;
+  }
   int64_t a_columns = g->trans_a ? g->m : g->k, b_columns = g->trans_b ? g->k : g->n;
   float *a = widen(g->a, g->trans_a ? g->k : g->m, a_columns, g->lda), *b = widen(g->b, g->trans_b ? g->n : g->k, b_columns, g->ldb);
   float *c = g->c ? g->c : mc_aligned_alloc((size_t)(g->m * g->n), sizeof *c);

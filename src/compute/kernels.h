@@ -9,6 +9,8 @@
 
 /* y[i] += x[i]. */
 void mc_add(mc_compute *cp, const float *x, int64_t n, float *y);
+/* y = x. */
+void mc_copy(mc_compute *cp, const float *x, int64_t n, float *y);
 /* x[i] *= s. */
 void mc_scale(mc_compute *cp, float s, int64_t n, float *x);
 /* y[r, :] = x[r, :] + bias, x [rows, d]. */

@@ -17,15 +17,30 @@ moeclip_code mc_put_between(mc_compute *cp, const float *x, int64_t n, const mc_
   return MOECLIP_OK;
 }
 
+/* w in g, for the way forward or back. A frozen weight is packed once; a part of one (last_block.c), which comes with the whole's rounded
+ * copy, and a trained one are read as they stand. */
+static moeclip_code set_weight(mc_compute *cp, mc_param *w, int back, mc_gemm16 *g, moeclip_error *err) {
+  if (!w->grad && !w->half) {
+    MC_TRY(mc_param_pack(cp, w, back, err));
+    g->packed = w->packed[back];
+    return MOECLIP_OK;
+  }
+  MC_TRY(mc_param_half(cp, w, err));
+  g->b = w->half;
+  g->ldb = w->n / w->shape[0];
+  g->trans_b = !back;
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_linear(mc_compute *cp, const mc_between *x, int64_t rows, mc_param *w, const mc_param *b, void *y, mc_into into,
                        moeclip_error *err) {
   int64_t out = w->shape[0], in = w->n / out;
   const float *bias = b ? b->value : NULL;
   if (mc_half(cp)) {
-    MC_TRY(mc_param_half(cp, w, err));
-    mc_gemm16 g = {.m = rows, .n = out, .k = in, .a = x, .lda = in, .b = w->half, .ldb = in, .trans_b = true,
+    mc_gemm16 g = {.m = rows, .n = out, .k = in, .a = x, .lda = in,
                    .c = into == MC_INTO_BETWEEN ? NULL : y, .c16 = into == MC_INTO_BETWEEN ? y : NULL, .ldc = out, .bias = bias,
                    .accumulate = into == MC_ADD_TO_FLOAT};
+    MC_TRY(set_weight(cp, w, 0, &g, err));
     return mc_gemm16_run(cp, &g, err);
   }
   mc_gemm g = {.m = rows, .n = out, .k = in, .a = x, .lda = in, .b = w->value, .ldb = in, .trans_b = true, .c = y, .ldc = out,
@@ -55,9 +70,9 @@ moeclip_code mc_linear_backward(mc_compute *cp, const mc_between *x, const mc_be
   int64_t out = w->shape[0], in = w->n / out;
   if (w->grad) MC_TRY(weight_gradient(cp, x, dy, rows, w, b, err));
   if (mc_half(cp)) {
-    MC_TRY(mc_param_half(cp, w, err));
-    mc_gemm16 g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = w->half, .ldb = in, .c = into == MC_INTO_BETWEEN ? NULL : dx,
+    mc_gemm16 g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .c = into == MC_INTO_BETWEEN ? NULL : dx,
                    .c16 = into == MC_INTO_BETWEEN ? dx : NULL, .ldc = in, .accumulate = into == MC_ADD_TO_FLOAT};
+    MC_TRY(set_weight(cp, w, 1, &g, err));
     return mc_gemm16_run(cp, &g, err);
   }
   mc_gemm g = {.m = rows, .n = in, .k = out, .a = dy, .lda = out, .b = w->value, .ldb = in, .c = dx, .ldc = in,
@@ -117,7 +132,7 @@ moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int la
   /* x holds x1. The experts read it, and add to the output: it must survive until they have. */
   if (keep || routed) {
     TAKE(k->x1, rows * d);
-    memcpy(k->x1, x, (size_t)(rows * d) * sizeof *x);
+    mc_copy(cp, x, rows * d, k->x1);
   }
   mc_arena_mark mark = mc_arena_here(arena);
   MC_TAKE_BETWEEN(normed, rows * d);
@@ -144,7 +159,7 @@ moeclip_code mc_block_mlp_backward(mc_compute *cp, const mc_tower_pass *p, int l
   mc_between *normed = NULL, *dh, *activated = NULL;
   const mc_between *dy;
   float *dnormed;
-  memcpy(dx1, dx2, (size_t)(rows * d) * sizeof *dx1); /* the residual */
+  mc_copy(cp, dx2, rows * d, dx1); /* the residual */
   if (k->routed) {
     MC_TRY(mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, t, k->x1, dx2, &k->moe, dx1, arena, err));
   }
@@ -208,7 +223,7 @@ moeclip_code mc_block_forward(mc_compute *cp, const mc_tower_pass *p, int layer,
     MC_TAKE_BETWEEN(k.qkv, rows * 3 * d);
     TAKE(k.log_sum, rows * tower->n_heads);
     if (b->out_weight.grad) MC_TAKE_BETWEEN(k.context, rows * d);
-    memcpy(k.x, x, (size_t)(rows * d) * sizeof *x);
+    mc_copy(cp, x, rows * d, k.x);
   }
   mc_arena_mark mark = mc_arena_here(arena);
   mc_between *normed, *qkv = k.qkv, *context = k.context;
@@ -259,7 +274,7 @@ moeclip_code mc_block_backward(mc_compute *cp, const mc_tower_pass *p, int layer
   MC_TRY(mc_linear_backward(cp, k->context, dy, rows, &b->out_weight, &b->out_bias, dcontext, MC_INTO_BETWEEN, err));
   MC_TRY(attend_backward(cp, &a, k->qkv, k->log_sum, dcontext, dqkv, arena, err));
   MC_TRY(mc_linear_backward(cp, normed, dqkv, rows, &b->in_weight, &b->in_bias, dnormed, MC_INTO_FLOAT, err));
-  memcpy(dx, dx1, (size_t)(rows * d) * sizeof *dx);
+  mc_copy(cp, dx1, rows * d, dx);
   mc_norm_backward(cp, dnormed, k->x, rows, k->mean_1, k->rstd_1, &b->ln_1_weight, &b->ln_1_bias, dx);
   mc_arena_release(arena, before);
   return MOECLIP_OK;

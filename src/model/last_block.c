@@ -74,7 +74,7 @@ moeclip_code mc_last_block_forward(mc_compute *cp, const mc_tower_pass *p, bool 
     TAKE(k.mean_1, all);
     TAKE(k.rstd_1, all);
     TAKE(k.log_sum, rows * tower->n_heads);
-    memcpy(k.x, x, (size_t)(all * d) * sizeof *x);
+    mc_copy(cp, x, all * d, k.x);
   }
   float *context, *x1;
   mc_between *normed, *of_rows;

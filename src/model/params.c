@@ -22,6 +22,16 @@ moeclip_code mc_param_create(mc_param *p, int rank, const int64_t *shape, moecli
 static void forget_half(mc_param *p) {
   mc_aligned_free(p->half);
   p->half = NULL;
+  for (int i = 0; i < 2; i++) {
+    mc_packed16_destroy(p->packed[i]);
+    p->packed[i] = NULL;
+  }
+}
+
+moeclip_code mc_param_pack(mc_compute *cp, mc_param *p, int back, moeclip_error *err) {
+  if (p->packed[back]) return MOECLIP_OK;
+  int64_t out = p->shape[0], in = p->n / out;
+  return mc_packed16_create(cp, p->value, back ? out : in, back ? in : out, !back, &p->packed[back], err);
 }
 
 moeclip_code mc_param_half(mc_compute *cp, mc_param *p, moeclip_error *err) {
@@ -85,6 +95,7 @@ moeclip_code mc_param_fill(mc_param *p, const moeclip_tensors *file, const char 
 }
 
 moeclip_code mc_param_unfreeze(mc_param *p, moeclip_error *err) {
+  if (!p->grad) forget_half(p);
   size_t n_bytes = (size_t)p->n * sizeof *p->value;
   if (!p->owned) {
     float *copy = mc_aligned_alloc((size_t)p->n, sizeof *copy);

@@ -19,7 +19,8 @@ typedef struct mc_param {
   float *value;  /* n floats; when not owned, they lie in the file's mapping and are never written */
   float *grad;   /* n floats, or NULL: frozen */
   bool owned;
-  mc_bfloat16 *half; /* the values rounded, for the fast path; NULL: not made yet (mc_param_half) */
+  mc_bfloat16 *half; /* for the fast path, the values rounded; NULL: not made yet (mc_param_half) */
+  mc_packed16 *packed[2]; /* a frozen matrix [out, in] as y = x w^T reads it, and as dx = dy w does; NULL: not made yet */
   bool touched;  /* a gradient arrived in this step (a parameter that none reached is passed over) */
 } mc_param;
 
@@ -42,6 +43,9 @@ void mc_param_uniform(mc_param *p, float bound, mc_philox *g);
 
 /* p->half gets the values as they are: at once where it has them, as only a frozen parameter's stay the same. */
 moeclip_code mc_param_half(mc_compute *cp, mc_param *p, moeclip_error *err);
+
+/* p->packed[back] of a frozen parameter, seen as a matrix of shape[0] rows. */
+moeclip_code mc_param_pack(mc_compute *cp, mc_param *p, int back, moeclip_error *err);
 
 /* For walking over all parameters of something, in a fixed order, with their published names. Stops at an error. */
 typedef moeclip_code (*mc_param_visitor)(void *context, const char *name, mc_param *p, moeclip_error *err);

@@ -22,6 +22,15 @@ typedef struct batch_side {
   const mc_block_done *done;           /* told in the last backward pass; or NULL */
 } batch_side;
 
+/* The pieces are of one size, as nearly as can be, and a multiple of the threads, each of which takes a sample at a time. */
+static int64_t even_piece(int64_t most, int64_t n, int64_t threads) {
+  if (most >= n) return n;
+  if (most < threads) return most < 1 ? 1 : most;
+  most -= most % threads;
+  int64_t pieces = (n + most - 1) / most, piece = (n + pieces - 1) / pieces;
+  return (piece + threads - 1) / threads * threads;
+}
+
 /* Which samples of a side are this rank's, and whether the features of all ranks are wanted. */
 typedef struct side_part {
   int64_t n, first;   /* own ones */
@@ -56,12 +65,10 @@ static moeclip_code side_init(batch_side *s, mc_compute *cp, mc_clip *clip, mc_a
     s->per_sample = (int64_t)3 * clip->sizes.image_size * clip->sizes.image_size;
     tokens = clip->n_patches + 1;
   }
-  size_t budget = options->kept_bytes ? options->kept_bytes : (size_t)(options->contrastive ? 768 : 240) << 20;
+  size_t budget = options->kept_bytes ? options->kept_bytes : (size_t)(options->contrastive ? 768 : 336) << 20;
   size_t each = mc_tower_kept_bytes(tower, adapters ? &adapters->sizes : NULL, tokens, tower->blocks[0].in_weight.grad != NULL,
                                     mc_compute_precision(cp));
-  s->piece = (int64_t)(budget / each);
-  if (s->piece < 1) s->piece = 1;
-  if (s->piece > n) s->piece = n;
+  s->piece = even_piece((int64_t)(budget / each), n, mc_compute_threads(cp));
   TAKE(s->features, part.n_all * s->embed);
   TAKE(s->dfeatures, part.n_all * s->embed);
   memset(s->dfeatures, 0, (size_t)(part.n_all * s->embed) * sizeof *s->dfeatures);

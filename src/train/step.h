@@ -18,7 +18,7 @@ typedef struct mc_step_options {
                                              by the step itself */
   float smoothing;      /* label smoothing */
   float balance;        /* coefficient of the load-balance term, added to the loss; 0: off */
-  size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 240 MiB; 768 MiB for the contrastive
+  size_t kept_bytes;    /* what the kept activations of one micro-batch may take; 0: 336 MiB; 768 MiB for the contrastive
                            loss, whose pieces are computed twice when they do not fit */
   bool contrastive;     /* set by mc_contrastive_step */
   bool full_context;    /* tests */

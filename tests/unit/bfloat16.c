@@ -95,6 +95,30 @@ static void check_product(const shape *s, bool alone) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
+/* A packed matrix gives what the plain one gives, stored either way. */
+static void test_packed(int64_t m, int64_t n, int64_t k, bool trans_b) {
+  float *a = random_floats(m * k, 41, 1), *b = random_floats(n * k, 42, 1), *c = calloc((size_t)(m * n), 4), *expected = calloc((size_t)(m * n), 4);
+  mc_bfloat16 *a16 = malloc((size_t)(m * k) * 2), *b16 = malloc((size_t)(n * k) * 2);
+  mc_packed16 *packed;
+  mc_to_bfloat16_alone(a, m * k, a16);
+  mc_to_bfloat16_alone(b, n * k, b16);
+  mc_gemm16 g = {.m = m, .n = n, .k = k, .a = a16, .lda = k, .b = b16, .ldb = trans_b ? k : n, .trans_b = trans_b, .c = expected, .ldc = n};
+  REQUIRE_OK(mc_gemm16_run(cp, &g, &err), err);
+  REQUIRE_OK(mc_packed16_create(cp, b, k, n, trans_b, &packed, &err), err);
+  g.packed = packed;
+  g.b = NULL;
+  g.c = c;
+  REQUIRE_OK(mc_gemm16_run(cp, &g, &err), err);
+  CHECK_MSG(distance(c, expected, m * n) < 1e-5, "packed %lldx%lldx%lld: %g", (long long)m, (long long)n, (long long)k, distance(c, expected, m * n));
+  g.accumulate = true;
+  CHECK(mc_gemm16_alone(cp, &g));
+  for (int64_t i = 0; i < m * n; i++) expected[i] *= 2;
+  CHECK(distance(c, expected, m * n) < 1e-5);
+  mc_packed16_destroy(packed);
+  void *all[] = {a, b, c, expected, a16, b16};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
 static void alone_unit(void *context, int64_t unit, int thread) {
   (void)thread;
   mc_gemm16 *all = context;
@@ -338,7 +362,11 @@ static void test_copies(void) {
   mc_param_normal(&p, 1, &g);
   REQUIRE_OK(mc_param_half(cp, &p, &err), err);
   CHECK(p.half[4] == mc_round_bfloat16(p.value[4]));
+  REQUIRE_OK(mc_param_pack(cp, &p, 0, &err), err);
+  REQUIRE_OK(mc_param_pack(cp, &p, 1, &err), err);
+  CHECK(p.packed[0] && p.packed[1]);
   mc_param_normal(&p, 1, &g);
+  CHECK(!p.packed[0] && !p.packed[1] && !p.half);
   REQUIRE_OK(mc_param_half(cp, &p, &err), err);
   CHECK(p.half[4] == mc_round_bfloat16(p.value[4]));
   REQUIRE_OK(mc_param_unfreeze(&p, &err), err);
@@ -359,6 +387,10 @@ int main(void) {
   CHECK(mc_compute_precision(cp) == MC_BFLOAT16 && mc_compute_precision(reference) == MC_FLOAT32);
   test_rounding();
   test_products();
+  test_packed(40, 96, 64, true);
+  test_packed(1, 77, 130, true);
+  test_packed(591, 64, 192, false);
+  test_packed(12, 33, 50, false);
   test_units();
   test_layers();
   test_attention(false, 5);
