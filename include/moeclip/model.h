@@ -21,10 +21,18 @@ typedef enum moeclip_activation {
   MOECLIP_ACTIVATION_GELU = 1     /* most of OpenCLIP's own */
 } moeclip_activation;
 
+typedef enum moeclip_precision {
+  MOECLIP_PRECISION_AUTO = 0, /* MOECLIP_PRECISION in the environment ("float32", "bfloat16"), else bfloat16 where the processor
+                                 has AMX, which makes it several times faster, else float32 */
+  MOECLIP_PRECISION_FLOAT32,  /* the reference */
+  MOECLIP_PRECISION_BFLOAT16  /* matrix products of rounded numbers with float32 sums; works on every processor, fast on few */
+} moeclip_precision;
+
 typedef struct moeclip_model_options {
   int n_threads; /* 0: as many as the process may use */
   moeclip_activation activation;
   moeclip_comm *comm; /* NULL; else the processes that share the learning and evaluating of this model's learners. Must outlive it */
+  moeclip_precision precision; /* of the towers; parameters, sums, gradients of weights and the optimizer are float32 always */
 } moeclip_model_options;
 MOECLIP_API void moeclip_model_options_defaults(moeclip_model_options *options);
 
@@ -44,6 +52,8 @@ MOECLIP_API moeclip_code moeclip_model_load(const char *path, const moeclip_mode
                                             moeclip_error *err);
 MOECLIP_API void moeclip_model_destroy(moeclip_model *model);
 MOECLIP_API const char *moeclip_model_path(const moeclip_model *model);
+/* What it computes with: MOECLIP_PRECISION_FLOAT32 or _BFLOAT16. */
+MOECLIP_API moeclip_precision moeclip_model_precision(const moeclip_model *model);
 MOECLIP_API void moeclip_model_get_sizes(const moeclip_model *model, moeclip_model_sizes *out);
 /* 32 hexadecimal digits that depend on all weights: which backbone a learner's state belongs to. */
 MOECLIP_API const char *moeclip_model_fingerprint(moeclip_model *model);

@@ -27,6 +27,7 @@ typedef struct moeclip_pretrain_options {
   const char *checkpoint;  /* as in moeclip_task_options; NULL: OUT.part */
   double checkpoint_seconds;
   moeclip_comm *comm;      /* NULL; else the processes that share the work (moeclip/comm.h) */
+  moeclip_precision precision; /* as for a model */
 } moeclip_pretrain_options;
 MOECLIP_API void moeclip_pretrain_options_defaults(moeclip_pretrain_options *options);
 

@@ -16,6 +16,8 @@ from ._native import ffi, lib
 
 FloatArray = npt.NDArray[np.float32]
 
+_PRECISIONS = {"auto": lib.MOECLIP_PRECISION_AUTO, "float32": lib.MOECLIP_PRECISION_FLOAT32,
+               "bfloat16": lib.MOECLIP_PRECISION_BFLOAT16}
 _ACTIVATIONS = {"auto": lib.MOECLIP_ACTIVATION_AUTO, "quick-gelu": lib.MOECLIP_ACTIVATION_QUICK_GELU,
                 "gelu": lib.MOECLIP_ACTIVATION_GELU}
 
@@ -44,6 +46,7 @@ class Model:
 
     path: a safetensors, .pth or .pt file in OpenAI's, OpenCLIP's or Hugging Face's names. threads: that compute; 0 is
     as many as the process may use. activation: "auto" (what the file says, else quick GELU), "quick-gelu" or "gelu".
+    precision: of the towers' matrix products, "auto" (bfloat16 where the processor has AMX), "float32" or "bfloat16".
 
     Any number of Python threads may use a model and the learners made from it: they take turns, and the GIL is released
     while one computes. `close()` (or the end of a `with`) gives the model up; its memory is freed once the learners made
@@ -52,13 +55,14 @@ class Model:
     Raises FileError, FormatError (damaged, or no CLIP), UnsupportedError.
     """
 
-    def __init__(self, path: Path, threads: int = 0, *, activation: str = "auto") -> None:
+    def __init__(self, path: Path, threads: int = 0, *, activation: str = "auto", precision: str = "auto") -> None:
         self._handle: Any = None
         self._guard = Guard()
         options, out, err = ffi.new("moeclip_model_options *"), ffi.new("moeclip_model **"), new_error()
         lib.moeclip_model_options_defaults(options)
         set_numbers(options, {"n_threads": threads})
         options.activation = choose(activation, _ACTIVATIONS, "activation")
+        options.precision = choose(precision, _PRECISIONS, "precision")
         check(lib.moeclip_model_load(c_path(path, "path"), options, out, err), err)
         self._handle = own(out[0], lib.moeclip_model_destroy)
 
@@ -70,6 +74,12 @@ class Model:
     @property
     def path(self) -> str:
         return py_text(lib.moeclip_model_path(self._get()))
+
+    @property
+    def precision(self) -> str:
+        """What it computes with: "float32" or "bfloat16"."""
+        names = {number: name for name, number in _PRECISIONS.items()}
+        return names[int(lib.moeclip_model_precision(self._get()))]
 
     @property
     def sizes(self) -> ModelSizes:

@@ -39,6 +39,10 @@ typedef struct mc_option {
   const char *fallback; /* the default in words, where the field's own value would not tell; "": do not show one */
 } mc_option;
 
+/* Of the option that every command with a model has. */
+#define MC_PRECISION_HELP \
+  "of the towers' matrix products; auto: MOECLIP_PRECISION in the environment, else bfloat16 where the processor has AMX"
+
 typedef struct mc_command mc_command;
 
 typedef struct mc_args {

@@ -101,7 +101,7 @@ moeclip_code mc_task_by_name(const moeclip_learner *learner, const char *text, i
 typedef struct mc_model_choice {
   const char *model, *state, *alexnet;
   int n_threads;
-  int activation;
+  int activation, precision;
 } mc_model_choice;
 moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, moeclip_error *err);
 /* A learner that never learns, with the smallest adapters there are: the untouched CLIP. */

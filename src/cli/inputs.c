@@ -218,6 +218,7 @@ moeclip_code mc_open_model(const mc_model_choice *choice, moeclip_model **out, m
   options.n_threads = choice->n_threads ? choice->n_threads : moeclip_comm_threads(mc_ranks());
   options.comm = mc_ranks();
   options.activation = (moeclip_activation)choice->activation;
+  options.precision = (moeclip_precision)choice->precision;
   return moeclip_model_load(choice->model, &options, out, err);
 }
 

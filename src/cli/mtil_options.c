@@ -334,6 +334,7 @@ static const mc_option options[] = {
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(learn.files.activation), -1, 0,
      "auto|quick-gelu|gelu", 0},
+    {MC_OPT_CHOICE, "precision", "auto|float32|bfloat16", MC_PRECISION_HELP, AT(learn.files.precision), 0, 0, "auto|float32|bfloat16", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(learn.files.n_threads), 1, 4096, 0,
      "as many as there are processors"},
     {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(learn.task.loader_threads), 1, 4096, 0,

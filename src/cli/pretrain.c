@@ -63,6 +63,7 @@ static const mc_option options[] = {
     {MC_OPT_SEED, "seed", "N", "of everything random", AT(seed), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_CHOICE, "precision", "auto|float32|bfloat16", MC_PRECISION_HELP, AT(precision), 0, 0, "auto|float32|bfloat16", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(n_threads), 1, 4096, 0, "as many as there are processors"},
     {MC_OPT_INT, "loader-threads", "N", "that read pictures", AT(loader_threads), 1, 4096, 0, "as many as compute"},
     {MC_OPT_MEBI, "memory", "MiB", "for the activations kept for one backward pass", AT(kept_bytes), 1, 16777216, 0,

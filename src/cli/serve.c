@@ -34,6 +34,7 @@ static const mc_option options[] = {
     {MC_OPT_INT, "batch", "N", "pictures of one or several requests that are computed at once", AT(batch), 1, 4096, 0, 0},
     {MC_OPT_REAL, "batch-wait-ms", "MS", "to wait for other requests' pictures while some are on their way", AT(batch_wait_ms),
      0, 10000, 0, 0},
+    {MC_OPT_CHOICE, "precision", "auto|float32|bfloat16", MC_PRECISION_HELP, AT(precision), 0, 0, "auto|float32|bfloat16", 0},
     {MC_OPT_INT, "threads", "N", "that compute answers", AT(n_threads), 1, 4096, 0, "as many as there are processors"},
     {MC_OPT_INT, "decoders", "N", "pictures decoded at the same time", AT(decoders), 1, 4096, 0,
      "as many as there are processors"},

@@ -238,6 +238,7 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
   if (!s->o->measure) return MOECLIP_OK;
   MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
   json_t *learned = mc_report_json(s->learner, report);
+  if (learned) json_object_set_new(learned, "precision", json_string(mc_precision_name(s->model)));
   if (learned && mc_ranks()) {
     json_object_set_new(learned, "exchange",
                         json_pack("{s:i, s:i, s:f, s:I, s:i}", "ranks", moeclip_comm_size(mc_ranks()), "threads",

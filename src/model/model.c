@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "files/names.h"
+#include "model/precision.h"
 #include "moeclip/image.h"
 
 void moeclip_model_options_defaults(moeclip_model_options *options) {
@@ -63,6 +64,8 @@ moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *o
   if (!m->path) code = mc_fail_memory(err, strlen(path), "a file name");
   if (code == MOECLIP_OK) code = open_clip(path, m->options.activation, &m->clip, err);
   if (code == MOECLIP_OK) code = mc_compute_create(m->options.n_threads, &m->compute, err);
+  if (m->options.comm) code = moeclip_comm_agree(m->options.comm, code, err);
+  if (code == MOECLIP_OK) code = mc_set_precision(m->compute, m->options.precision, m->options.comm, err);
   int vocabulary = code == MOECLIP_OK ? m->clip->sizes.vocabulary : 0;
   if (code == MOECLIP_OK && vocabulary >= 514 && vocabulary <= 49408) {
     code = moeclip_tokenizer_create(vocabulary, &m->tokenizer, err);
@@ -84,6 +87,8 @@ void moeclip_model_destroy(moeclip_model *m) {
   free(m->path);
   free(m);
 }
+
+moeclip_precision moeclip_model_precision(const moeclip_model *model) { return mc_precision_of(model->compute); }
 
 const char *moeclip_model_path(const moeclip_model *model) { return model->path; }
 

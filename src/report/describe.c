@@ -64,6 +64,10 @@ json_t *mc_experts_json(const moeclip_learner *learner, int text) {
   return blocks;
 }
 
+const char *mc_precision_name(const moeclip_model *model) {
+  return moeclip_model_precision(model) == MOECLIP_PRECISION_BFLOAT16 ? "bfloat16" : "float32";
+}
+
 json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_report *r) {
   json_t *object =
       json_pack("{s:i, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "task", r->task, "iterations",

@@ -41,6 +41,8 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner);
 json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *templates, size_t n_templates, json_t *task);
 /* How the task learned last used the experts: [blocks] of {"counts": [...], "frozen": [...]}. */
 json_t *mc_experts_json(const moeclip_learner *learner, int text);
+/* "float32" or "bfloat16". */
+const char *mc_precision_name(const moeclip_model *model);
 json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_report *report);
 /* The checksum in a state file, into memory that the caller frees; NULL when there is none. */
 moeclip_code mc_state_file_checksum(const char *path, char **out, moeclip_error *err);

@@ -59,6 +59,7 @@ moeclip_code mc_generation_open(const mc_serve_options *o, mc_generation **out, 
   moeclip_model_options_defaults(&model);
   model.n_threads = o->n_threads;
   model.activation = (moeclip_activation)o->activation;
+  model.precision = (moeclip_precision)o->precision;
   moeclip_code code = moeclip_model_load(o->model, &model, &g->model, err);
   if (code == MOECLIP_OK) code = open_learner(o, g, err);
   if (code == MOECLIP_OK) {

@@ -112,6 +112,7 @@ static moeclip_code open_learner(running *r, moeclip_error *err) {
   moeclip_model_options_defaults(&model);
   model.n_threads = o->learn_threads;
   model.activation = (moeclip_activation)o->activation;
+  model.precision = (moeclip_precision)o->precision;
   MC_TRY(moeclip_model_load(o->model, &model, &r->model, err));
   if (access(o->state, F_OK) == 0) {
     MC_TRY(moeclip_learner_load(r->model, o->state, o->alexnet, &r->learner, err));

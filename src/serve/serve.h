@@ -13,7 +13,7 @@
 
 typedef struct mc_serve_options {
   const char *model, *state, *alexnet;
-  int activation, n_threads, learn_threads; /* 0: as many as there are processors */
+  int activation, precision, n_threads, learn_threads; /* threads 0: as many as there are processors */
   const char *host, *token_file, *root, *data;
   int port;                                 /* 0: a free one */
   moeclip_learner_options learner;          /* of a state that is not there yet */

@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "data/pairs.h"
+#include "model/precision.h"
 #include "model/model.h"
 #include "train/optimizer.h"
 #include "train/shared_loader.h"
@@ -163,6 +164,7 @@ static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bo
   *resumed = there != 0;
   if (code == MOECLIP_OK) code = prepare(p, resumed, err);
   MC_TRY(moeclip_comm_agree(o->comm, code, err));
+  MC_TRY(mc_set_precision(p->cp, o->precision, o->comm, err));
   if (o->comm) {
     char *key = run_key(o, mc_pairs_count(p->pairs));
     MC_TRY(mc_comm_same(o->comm, key ? mc_comm_hash(0, key, strlen(key)) : 0, "pairs or options", err));

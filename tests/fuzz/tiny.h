@@ -27,6 +27,7 @@ static inline moeclip_model *tiny_model(void) {
   moeclip_tensors *t = NULL;
   moeclip_model_options o;
   moeclip_model_options_defaults(&o);
+  o.precision = MOECLIP_PRECISION_FLOAT32;
   o.n_threads = 1;
   snprintf(path, sizeof path, "/dev/shm/moeclip-fuzz-model-%ld", (long)getpid());
   if (mc_clip_create(&sizes, 1, &clip, NULL) != MOECLIP_OK || moeclip_tensors_create(&t, NULL) != MOECLIP_OK ||

@@ -60,7 +60,10 @@ void golden_published(golden *g) {
     return;
   }
   snprintf(chooser, sizeof chooser, "%s/x_autochooser.pth", folder);
-  moeclip_code code = moeclip_model_load(golden_path(g, "mtil_model.safetensors"), NULL, &model, &err);
+  moeclip_model_options options;
+  moeclip_model_options_defaults(&options);
+  options.precision = MOECLIP_PRECISION_FLOAT32;
+  moeclip_code code = moeclip_model_load(golden_path(g, "mtil_model.safetensors"), &options, &model, &err);
   if (code == MOECLIP_OK) code = from_checkpoint(g, model, chooser, &l, &err);
   if (code == MOECLIP_OK) code = moeclip_tensors_open(golden_path(g, "mtil_eval.safetensors"), &file, &err);
   for (int task = 0; code == MOECLIP_OK && task < moeclip_learner_tasks(l); task++) {

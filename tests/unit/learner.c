@@ -90,6 +90,7 @@ static moeclip_model *open_model(const char *name) {
   moeclip_model *m;
   moeclip_model_options options;
   moeclip_model_options_defaults(&options);
+  options.precision = MOECLIP_PRECISION_FLOAT32;
   options.n_threads = 2;
   REQUIRE_OK(moeclip_model_load(in_folder(name), &options, &m, &err), err);
   return m;

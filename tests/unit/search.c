@@ -143,6 +143,7 @@ static moeclip_model *make_model(const char *path, uint64_t seed) {
   moeclip_model *m;
   moeclip_model_options options;
   moeclip_model_options_defaults(&options);
+  options.precision = MOECLIP_PRECISION_FLOAT32;
   options.n_threads = 2;
   REQUIRE_OK(mc_clip_create(&sizes, seed, &clip, &err), err);
   REQUIRE_OK(moeclip_tensors_create(&t, &err), err);
