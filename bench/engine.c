@@ -161,20 +161,25 @@ static double products(engine *e, const mc_clip_sizes *z, int64_t pictures, bool
   const shape forward[] = {{3 * d, d, true}, {d, d, true}, {h, d, true}, {d, h, true}};
   const shape backward[] = {{d, 3 * d, false}, {d, d, false}, {d, h, false}, {h, d, false}};
   float *a = mc_aligned_alloc((size_t)(m * h), 4), *b = mc_aligned_alloc((size_t)(h * d), 4), *c = mc_aligned_alloc((size_t)(m * h), 4);
-  mc_bfloat16 *a16 = mc_aligned_alloc((size_t)(m * h), 2), *b16 = mc_aligned_alloc((size_t)(h * d), 2);
-  if (!a || !b || !c || !a16 || !b16) exit(1);
+  mc_bfloat16 *a16 = mc_aligned_alloc((size_t)(m * h), 2);
+  mc_packed16 *packed[4] = {NULL};
+  bool half = mc_compute_precision(e->cp) == MC_BFLOAT16;
+  if (!a || !b || !c || !a16) exit(1);
   fill(a, m * h, 4);
   fill(b, h * d, 5);
   mc_to_bfloat16(e->cp, a, m * h, a16);
-  mc_to_bfloat16(e->cp, b, h * d, b16);
+  for (int i = 0; half && i < 4; i++) {
+    const shape *s = back ? &backward[i] : &forward[i];
+    need(mc_packed16_create(e->cp, b, s->k, s->n, s->trans_b, &packed[i], &e->err), &e->err);
+  }
   double start = now();
   for (int l = 0; l < z->visual_layers; l++) {
     for (int i = 0; i < 4; i++) {
       shape s = back ? backward[i] : forward[i];
       mc_gemm g = {.m = m, .n = s.n, .k = s.k, .a = a, .lda = s.k, .b = b, .ldb = s.trans_b ? s.k : s.n, .trans_b = s.trans_b, .c = c,
                    .ldc = s.n};
-      mc_gemm16 g16 = {.m = m, .n = s.n, .k = s.k, .a = a16, .lda = s.k, .b = b16, .ldb = g.ldb, .trans_b = s.trans_b, .c = c, .ldc = s.n};
-      need(mc_compute_precision(e->cp) == MC_BFLOAT16 ? mc_gemm16_run(e->cp, &g16, &e->err) : mc_gemm_run(e->cp, &g, &e->err), &e->err);
+      mc_gemm16 g16 = {.m = m, .n = s.n, .k = s.k, .a = a16, .lda = s.k, .packed = packed[i], .c = c, .ldc = s.n};
+      need(half ? mc_gemm16_run(e->cp, &g16, &e->err) : mc_gemm_run(e->cp, &g, &e->err), &e->err);
       *flops += 2.0 * (double)m * (double)s.n * (double)s.k;
     }
   }
@@ -182,7 +187,7 @@ static double products(engine *e, const mc_clip_sizes *z, int64_t pictures, bool
   mc_aligned_free(a);
   mc_aligned_free(b);
   mc_aligned_free(a16);
-  mc_aligned_free(b16);
+  for (int i = 0; i < 4; i++) mc_packed16_destroy(packed[i]);
   mc_aligned_free(c);
   return seconds;
 }

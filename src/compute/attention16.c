@@ -114,7 +114,7 @@ moeclip_code mc_attention_forward16(mc_compute *cp, const mc_attention *a, const
                                     void *scratch, moeclip_error *err) {
   bool failed = false;
   mc_use_threads(cp);
-#pragma omp parallel for schedule(static) num_threads(cp->n_threads)
+#pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
     places x = places_of(a, scratch);
     if (!forward_head(cp, a, i, qkv, context, log_sum, &x)) {
@@ -158,7 +158,7 @@ moeclip_code mc_attention_backward16(mc_compute *cp, const mc_attention *a, cons
                                      const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch, moeclip_error *err) {
   bool failed = false;
   mc_use_threads(cp);
-#pragma omp parallel for schedule(static) num_threads(cp->n_threads)
+#pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
     places x = places_of(a, scratch);
     if (!backward_head(cp, a, i, qkv, log_sum, dcontext, dqkv, &x)) {

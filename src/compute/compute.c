@@ -30,9 +30,14 @@ moeclip_code mc_compute_create(int n_threads, mc_compute **out, moeclip_error *e
 
 void mc_compute_destroy(mc_compute *cp) {
   if (!cp) return;
+  for (int t = 0; cp->lanes && t < cp->n_threads; t++) {
+    mc_compute_destroy(cp->lanes[t].cp);
+    mc_arena_clear(&cp->lanes[t].arena);
+  }
+  free(cp->lanes);
   mc_products_destroy(cp);
   if (cp->stream) dnnl_stream_destroy(cp->stream);
-  if (cp->engine) dnnl_engine_destroy(cp->engine);
+  if (cp->engine && !cp->is_lane) dnnl_engine_destroy(cp->engine);
   mc_aligned_free(cp->copies);
   free(cp);
 }

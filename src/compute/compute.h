@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "base/arena.h"
 #include "base/status.h"
 
 typedef struct mc_compute mc_compute;
@@ -26,6 +27,14 @@ moeclip_code mc_compute_set_precision(mc_compute *cp, mc_precision precision, mo
 mc_precision mc_compute_precision(const mc_compute *cp);
 /* Is bfloat16 known to be the faster of the two on this processor? (docs/PERFORMANCE.md: with AMX's tiles, by far.) */
 bool mc_compute_fast_bfloat16(void);
+
+/* A thread's own handle, for a unit of mc_parallel_units that does whole layers: what is called with it runs on that thread alone. Only
+ * where bfloat16 was set. arena: for what such a unit needs while it works. */
+typedef struct mc_lane {
+  mc_compute *cp;
+  mc_arena arena;
+} mc_lane;
+mc_lane *mc_compute_lane(mc_compute *cp, int thread);
 
 /* C[m,n] = alpha * op(A) op(B) + bias (+ C). Row-major with leading dimensions ld* (elements from a row to the next).
  * op(A) is [m,k]: A is stored [m,k], or [k,m] when trans_a. op(B) is [k,n]: stored [k,n], or [n,k] when trans_b. */

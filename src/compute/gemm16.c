@@ -136,7 +136,7 @@ static uint64_t hash_of(const shape *s) {
 }
 
 static mc_products *own_products(mc_compute *cp) {
-  int at = omp_in_parallel() ? omp_get_thread_num() + 1 : 0;
+  int at = omp_in_parallel() && !cp->is_lane ? omp_get_thread_num() + 1 : 0;
   if (at > cp->n_threads) return NULL;
   if (cp->products[at]) return cp->products[at];
   mc_products *s = calloc(1, sizeof *s);
@@ -337,6 +337,21 @@ bool mc_compute_fast_bfloat16(void) {
 
 mc_precision mc_compute_precision(const mc_compute *cp) { return cp->precision; }
 
+static moeclip_code make_lanes(mc_compute *cp, moeclip_error *err) {
+  cp->lanes = calloc((size_t)cp->n_threads, sizeof *cp->lanes);
+  if (!cp->lanes) return mc_fail_memory(err, (size_t)cp->n_threads * sizeof *cp->lanes, "the compute handle");
+  for (int t = 0; t < cp->n_threads; t++) {
+    mc_compute *lane = cp->lanes[t].cp = calloc(1, sizeof *lane);
+    if (!lane) return mc_fail_memory(err, sizeof *lane, "a thread's compute handle");
+    *lane = (mc_compute){.engine = cp->engine, .n_threads = 1, .precision = cp->precision, .native16 = cp->native16, .is_lane = true};
+    lane->products = calloc(2, sizeof *lane->products);
+    if (!lane->products) return mc_fail_memory(err, 2 * sizeof *lane->products, "a thread's compute handle");
+    dnnl_status_t status = dnnl_stream_create(&lane->stream, cp->engine, dnnl_stream_default_flags);
+    if (status != dnnl_success) return mc_dnnl_fail(err, status, "anything: no stream");
+  }
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_compute_set_precision(mc_compute *cp, mc_precision precision, moeclip_error *err) {
   cp->precision = precision;
   if (precision != MC_BFLOAT16 || cp->products) return MOECLIP_OK;
@@ -346,5 +361,7 @@ moeclip_code mc_compute_set_precision(mc_compute *cp, mc_precision precision, mo
   mc_gemm16 g = {.m = 32, .n = 32, .k = 32, .lda = 32, .ldb = 32, .ldc = 32};
   cp->native16 = make_product(cp, &g, &trial) == dnnl_success;
   clear_product(&trial);
-  return MOECLIP_OK;
+  return make_lanes(cp, err);
 }
+
+mc_lane *mc_compute_lane(mc_compute *cp, int thread) { return &cp->lanes[thread]; }

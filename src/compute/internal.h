@@ -17,6 +17,8 @@ struct mc_compute {
   mc_precision precision;
   bool native16;          /* oneDNN has bfloat16 products for this processor */
   mc_products **products; /* [1 + n_threads]: of all threads together, and of each alone; NULL until bfloat16 is asked for */
+  mc_lane *lanes;         /* [n_threads]; likewise, and NULL in a lane */
+  bool is_lane;           /* the engine is another handle's */
 };
 
 void mc_products_destroy(mc_compute *cp);
