@@ -3,10 +3,15 @@
 (CLIP ViT-B/16, 22 experts in every block of both towers, 100 class names), random weights. Each piece of work is done by both, turn by
 turn, in fresh processes; the fastest turn of each counts. Prints a table and, with --json FILE, writes the numbers.
 
-usage: bench/compare.py [--batch 64] [--turns 2] [--work step,encode,prompts,start,growth] [--python PYTHON] [--json FILE]
+usage: bench/compare.py [--batch 64] [--turns 2] [--work step,encode,prompts,start,growth] [--precision float32,bfloat16]
+                        [--python PYTHON] [--json FILE] [--build FOLDER]
+
+--precision: which arithmetic both sides use, one after the other (PyTorch's bfloat16 is its autocast); bfloat16 by itself only where the
+processor has it.
 
 Needs the release build, and a Python with PyTorch for the peer (scripts/setup.sh --with-tests puts one into .deps/venv)."""
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -17,7 +22,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ENGINE, PROGRAM = ROOT / "build/release/bench/bench_engine", ROOT / "build/release/moeclip"
+ENGINE = PROGRAM = None
+precision = "float32"
 
 
 def run(command):
@@ -28,7 +34,7 @@ def run(command):
 
 
 def engine(work, **settings):
-    return run([ENGINE, work, *(f"{k}={v}" for k, v in settings.items())])
+    return run([ENGINE, work, f"precision={precision}", *(f"{k}={v}" for k, v in settings.items())])
 
 
 class Peer:
@@ -36,7 +42,8 @@ class Peer:
         self.python = python
 
     def __call__(self, work, **settings):
-        return run([self.python, "-W", "ignore", ROOT / "bench/peer_torch.py", work, *(f"{k}={v}" for k, v in settings.items())])
+        return run([self.python, "-W", "ignore", ROOT / "bench/peer_torch.py", work, f"dtype={precision}",
+                    *(f"{k}={v}" for k, v in settings.items())])
 
 
 def best(results, key, largest=False):
@@ -64,11 +71,11 @@ def compare_step(a, peer):
         theirs.append(peer("step", batch=a.batch, repeat=1))
         trimmed.append(peer("step", batch=a.batch, repeat=1, trim=1))
     o, t, r = best(ours, "best_seconds"), best(theirs, "best_seconds"), best(trimmed, "best_seconds")
-    row(f"training step, {a.batch} pictures, 100 classes, float32", o["best_seconds"], t["best_seconds"], "s")
+    row(f"training step, {a.batch} pictures, 100 classes, {precision}", o["best_seconds"], t["best_seconds"], "s")
     note(f"PyTorch's parts: {', '.join(f'{k} {v:.1f} s' for k, v in t['parts'].items())}")
-    row("the same, PyTorch given prompts cut to their longest (its own edit)", o["best_seconds"], r["best_seconds"], "s")
-    row("peak memory of the step", max(x["peak_mib"] for x in ours), t["peak_mib"], "MiB")
-    rate = [engine("products", batch=16), engine("products", batch=16)]
+    row(f"the same, PyTorch given prompts cut to their longest (its own edit)", o["best_seconds"], r["best_seconds"], "s")
+    row(f"peak memory of the step, {precision}", max(x["peak_mib"] for x in ours), t["peak_mib"], "MiB")
+    rate = [engine("products", batch=16, repeat=3) for _ in range(2)]
     note(f"the step's frozen matrix products alone (oneDNN): {max(x['gflops'] for x in rate):.0f} GFLOP/s; "
          f"the step reaches {o['gflops']:.0f} GFLOP/s over all its products")
 
@@ -82,13 +89,15 @@ def compare_encode(a, peer):
             ours.append(engine("encode", batch=32, tasks=12, alexnet=alexnet))
             theirs.append(peer("encode", batch=32))
         o, t = best(ours, "adapted", True), best(theirs, "adapted", True)
-        row("encoding pictures, plain CLIP", best(ours, "plain", True)["plain"], best(theirs, "plain", True)["plain"], "pictures/s", True)
-        row("encoding pictures, with adapters", o["adapted"], t["adapted"], "pictures/s", True)
+        row(f"encoding pictures, plain CLIP, {precision}", best(ours, "plain", True)["plain"], best(theirs, "plain", True)["plain"], "pictures/s", True)
+        row(f"encoding pictures, with adapters, {precision}", o["adapted"], t["adapted"], "pictures/s", True)
         note(f"adapters cost {100 * (o['plain'] / o['adapted'] - 1):.1f} %, with the choice among 12 tasks (AlexNet) "
              f"{100 * (o['plain'] / o['adapted_selected'] - 1):.1f} % over plain CLIP; each task's autoencoder "
              f"{100 * o['choose_share_per_task']:.2f} % of a picture's encoding")
         tokens = engine("encode", batch=32, tasks=12)
         note(f"with the tower's own tokens as the selector's features: {100 * (tokens['plain'] / tokens['adapted_selected'] - 1):.1f} %")
+    if precision != "float32":
+        return
     onnx = ROOT / "bench/peer_onnx.py"
     done = subprocess.run([peer.python, "-W", "ignore", onnx, "batch=32"], capture_output=True, text=True)
     if done.returncode == 0:
@@ -104,7 +113,7 @@ def compare_prompts(a, peer):
     for _ in range(a.turns):
         ours.append(engine("prompts", classes=100))
         theirs.append(peer("prompts", classes=100))
-    row("100 prompts with adapters", best(ours, "seconds")["seconds"], best(theirs, "seconds")["seconds"], "s")
+    row(f"100 prompts with adapters, {precision}", best(ours, "seconds")["seconds"], best(theirs, "seconds")["seconds"], "s")
 
 
 def start(a, peer):
@@ -125,17 +134,17 @@ def start(a, peer):
             taken = []
             for _ in range(5):
                 begin = time.perf_counter()
-                subprocess.run([PROGRAM, "classify", "--model", model, *extra, pictures / "a/0.png"], **quiet)
+                subprocess.run([PROGRAM, "classify", "--precision", precision, "--model", model, *extra, pictures / "a/0.png"], **quiet)
                 taken.append(time.perf_counter() - begin)
             times[name] = min(taken)
         for name, seconds in times.items():
-            note(f"start to first answer, `classify` one picture, {name}: {seconds:.2f} s")
+            note(f"start to first answer, `classify` one picture, {name}, {precision}: {seconds:.2f} s")
 
 
 def growth(a, peer):
     for key, values in (("tasks", (1, 12, 50)), ("experts", (2, 22, 128))):
         got = [engine("encode", batch=16, **{key: v}) for v in values]
-        note(f"pictures/s with adapters at {key} {', '.join(map(str, values))}: {', '.join(format(g['adapted'], '.2f') for g in got)}")
+        note(f"pictures/s with adapters, {precision}, at {key} {', '.join(map(str, values))}: {', '.join(format(g['adapted'], '.2f') for g in got)}")
 
 
 def main():
@@ -144,8 +153,12 @@ def main():
     p.add_argument("--turns", type=int, default=2)
     p.add_argument("--work", default="step,encode,prompts,start,growth")
     p.add_argument("--python", default=next((str(x) for x in (ROOT / ".deps/venv/bin/python",) if x.exists()), sys.executable))
+    p.add_argument("--precision")
+    p.add_argument("--build", default=str(ROOT / "build/release"))
     p.add_argument("--json")
     a = p.parse_args()
+    global ENGINE, PROGRAM, precision
+    ENGINE, PROGRAM = pathlib.Path(a.build, "bench/bench_engine"), pathlib.Path(a.build, "moeclip")
     peer = Peer(a.python)
     flags = next((l for l in open("/proc/cpuinfo") if l.startswith("flags")), "")
     wanted = [f for f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if f" {f} " in flags + " "]
@@ -154,7 +167,8 @@ def main():
           f"load {os.getloadavg()[0]:.1f}; PyTorch {torch['torch']} with {torch['threads']} threads")
     print(subprocess.run([PROGRAM, "--version"], capture_output=True, text=True).stdout)
     print(f"{'work':64} {'moeclip':>9} {'peer':>9}")
-    for work in a.work.split(","):
+    both = "float32,bfloat16" if "amx_bf16" in wanted or "avx512_bf16" in wanted else "float32"
+    for precision, work in itertools.product((a.precision or both).split(","), a.work.split(",")):
         {"step": compare_step, "encode": compare_encode, "prompts": compare_prompts, "start": start, "growth": growth}[work](a, peer)
     if a.json:
         pathlib.Path(a.json).write_text(json.dumps({"cpu": wanted, "rows": rows}, indent=1))
