@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "learn/learner.h"
@@ -14,7 +15,7 @@
 
 static json_t *strings_to_json(char *const *s, size_t n) {
   json_t *array = json_array();
-  for (size_t i = 0; i < n; i++) json_array_append_new(array, json_string(s[i]));
+  for (size_t i = 0; i < n; i++) mc_json_append(&array, json_string(s[i]));
   return array;
 }
 
@@ -27,7 +28,7 @@ static json_t *task_to_json(const mc_task *t) {
 static char *state_text(moeclip_learner *l) {
   const moeclip_learner_options *o = &l->options;
   json_t *tasks = json_array();
-  for (int t = 0; t < l->n_tasks; t++) json_array_append_new(tasks, task_to_json(&l->tasks[t]));
+  for (int t = 0; t < l->n_tasks; t++) mc_json_append(&tasks, task_to_json(&l->tasks[t]));
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(

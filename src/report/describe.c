@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
 
@@ -23,7 +24,7 @@ json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *te
   json_t *prompts = n_templates ? mc_json_strings(templates, n_templates) : json_null();
   json_t *classes = json_array();
   for (size_t c = 0; c < moeclip_dataset_classes(dataset); c++) {
-    json_array_append_new(classes, json_string(moeclip_dataset_class_name(dataset, c)));
+    mc_json_append(&classes, json_string(moeclip_dataset_class_name(dataset, c)));
   }
   json_t *same =
       json_pack("{s:I, s:o, s:o}", "test_pictures", (json_int_t)moeclip_dataset_count(dataset, MOECLIP_TEST),
@@ -54,10 +55,10 @@ json_t *mc_experts_json(const moeclip_learner *learner, int text) {
     json_t *of_counts = json_array(), *of_frozen = json_array();
     if (moeclip_learner_expert_use(learner, text, b, counts, frozen, MOST, &n, NULL) != MOECLIP_OK) n = 0;
     for (size_t e = 0; e < n && e < MOST; e++) {
-      json_array_append_new(of_counts, json_integer((json_int_t)counts[e]));
-      json_array_append_new(of_frozen, json_boolean(frozen[e]));
+      mc_json_append(&of_counts, json_integer((json_int_t)counts[e]));
+      mc_json_append(&of_frozen, json_boolean(frozen[e]));
     }
-    json_array_append_new(blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
+    mc_json_append(&blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
   }
   free(counts);
   free(frozen);
@@ -72,7 +73,7 @@ json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_repor
                 mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                 mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
-    json_object_set_new(object, "experts",
+    mc_json_set(&object, "experts",
                         json_pack("{s:o, s:o}", "image", mc_experts_json(learner, 0), "text", mc_experts_json(learner, 1)));
   }
   return object;

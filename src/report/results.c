@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 
 #define FORMAT "moeclip matrix 1"
@@ -128,8 +129,10 @@ static moeclip_code merge_columns(json_t *columns, const json_t *old, json_t *ro
     for (int t = 0; t < n_tasks; t++) {
       if (strcmp(tasks[t], name) == 0) task = t;
     }
-    json_object_set_new(column, "task", task < 0 ? json_null() : json_integer(task));
-    if (json_array_append(columns, column) != 0) return no_memory(err);
+    if (json_object_set_new(column, "task", task < 0 ? json_null() : json_integer(task)) != 0 ||
+        json_array_append(columns, column) != 0) {
+      return no_memory(err);
+    }
   }
   return MOECLIP_OK;
 }
@@ -153,8 +156,11 @@ static moeclip_code sort_columns(mc_results *r, moeclip_error *err) {
   json_array_foreach(columns, i, column) {
     if (!json_is_integer(json_object_get(column, "task"))) json_array_append(sorted, column);
   }
-  if (json_array_size(sorted) != n || json_object_set_new(r->root, "columns", sorted) != 0) return no_memory(err);
-  return MOECLIP_OK;
+  if (json_array_size(sorted) != n) {
+    json_decref(sorted);
+    return no_memory(err);
+  }
+  return json_object_set_new(r->root, "columns", sorted) == 0 ? MOECLIP_OK : no_memory(err);
 }
 
 static moeclip_code take_over(mc_results *r, const char *path, json_t *old, const char *const *tasks, int n_tasks,
@@ -170,7 +176,7 @@ static moeclip_code take_over(mc_results *r, const char *path, json_t *old, cons
   json_t *learned = json_object_get(old, "learned");
   for (int t = 0; t < n_tasks; t++) {
     json_t *report = json_object_get(learned, tasks[t]);
-    if (report) json_object_set(json_object_get(r->root, "learned"), tasks[t], report);
+    if (report && json_object_set(json_object_get(r->root, "learned"), tasks[t], report) != 0) return no_memory(err);
   }
   return json_object_set(r->root, "rows", rows) == 0 ? MOECLIP_OK : no_memory(err);
 }
@@ -277,7 +283,7 @@ static moeclip_code put_summary(mc_results *r, const mc_matrix *m, moeclip_error
   for (int k = 0; k < 4; k++) {
     json_t *columns = json_object();
     for (int j = 0; j < m->n_columns; j++) {
-      json_object_set_new(columns, m->names[j], mc_json_real(part_of(mc_matrix_column(m, j), k)));
+      mc_json_set(&columns, m->names[j], mc_json_real(part_of(mc_matrix_column(m, j), k)));
     }
     json_t *object =
         json_pack("{s:o, s:o}", "mean", mc_json_real(part_of(mc_matrix_summary(m), k)), "columns", columns);

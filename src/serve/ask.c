@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 
 enum { MAX_TEXT = 2000 };
@@ -287,7 +288,7 @@ json_t *mc_learn_ask_json(const mc_learn_ask *a) {
     if (numbers[i].kind == WHOLE_INT) v = json_integer(*(const int *)field);
     if (numbers[i].kind == WHOLE_LONG) v = json_integer(*(const int64_t *)field);
     if (numbers[i].kind == REAL && isfinite(*(const double *)field)) v = json_real(*(const double *)field);
-    if (v) json_object_set_new(o, numbers[i].name, v);
+    if (v) mc_json_set(&o, numbers[i].name, v);
   }
   return o;
 }

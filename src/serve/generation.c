@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
 #include "serve/engine.h"
@@ -15,7 +16,7 @@ static json_t *expert_use(const moeclip_learner *learner) {
     json_array_foreach(blocks, b, block) {
       json_t *entry = json_pack("{s:s, s:i}", "tower", text ? "text" : "image", "block", (int)b);
       json_object_update(entry, block);
-      json_array_append_new(all, entry);
+      mc_json_append(&all, entry);
     }
     json_decref(blocks);
   }
@@ -28,8 +29,8 @@ static moeclip_code describe(mc_generation *g, moeclip_error *err) {
   for (int i = 0; i < g->n_tasks; i++) {
     MC_TRY(moeclip_learner_task(g->learner, i, &t, err));
     json_t *use = i == g->n_tasks - 1 && moeclip_learner_blocks(g->learner, 0) > 0 ? expert_use(g->learner) : json_null();
-    json_array_append_new(
-        tasks, json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "name", t.name, "classes",
+    mc_json_append(
+        &tasks, json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "name", t.name, "classes",
                          mc_json_strings(t.classes, t.n_classes), "templates", mc_json_strings(t.templates, t.n_templates),
                          "iterations", (json_int_t)t.iterations, "images", (json_int_t)t.images, "threshold",
                          mc_json_real(t.threshold), "expert_use", use));

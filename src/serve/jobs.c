@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/paths.h"
 #include "serve/server.h"
@@ -312,7 +313,7 @@ json_t *mc_jobs_list(mc_jobs *j) {
   pthread_mutex_lock(&j->mutex);
   for (int i = j->n - 1; i >= 0; i--) {
     json_t *o = job_json(j->list[i]);
-    json_array_append(list, json_object_get(o, "job"));
+    mc_json_append(&list, json_incref(json_object_get(o, "job")));
     json_decref(o);
   }
   pthread_mutex_unlock(&j->mutex);

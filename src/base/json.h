@@ -1,0 +1,13 @@
+/* Building JSON when memory may run out at any value: jansson leaves out what it could not add, and nothing must be left out. */
+#ifndef MC_BASE_JSON_H
+#define MC_BASE_JSON_H
+
+#include <jansson.h>
+
+/* Add a value (taken over, as jansson's _new functions do). When that fails, or the value is NULL because making it failed, the whole
+ * is released and becomes NULL: it stays NULL from there on, json_pack refuses it, json_dumps gives NULL, and whoever wanted it sees
+ * that memory was short. */
+void mc_json_append(json_t **array, json_t *value);
+void mc_json_set(json_t **object, const char *key, json_t *value);
+
+#endif
