@@ -140,7 +140,9 @@ static json_t *describe_run(const running *r) {
 static moeclip_code take_older(running *r, moeclip_error *err) {
   uint8_t *data;
   size_t n;
-  if (access(r->results, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(r->results, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(r->results, MAX_JSON_BYTES, &data, &n, err));
   json_t *old = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, NULL);
   free(data);
@@ -291,7 +293,10 @@ static moeclip_code open_learner(running *r, bool there, moeclip_error *err) {
 }
 
 static moeclip_code open_everything(running *r, moeclip_error *err) {
-  bool there = mc_writer_says(access(r->state, F_OK) == 0);
+  bool there = false;
+  moeclip_code code = mc_file_exists(r->state, &there, err);
+  there = mc_writer_says(there);
+  MC_TRY(code);
   MC_TRY(mc_make_folder(r->plan.o.out, err));
   MC_TRY(open_sets(r, err));
   MC_TRY(order_classes(r, err));

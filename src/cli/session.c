@@ -19,9 +19,13 @@ static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
 static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
   const mc_model_choice *files = &s->o->files;
-  if (mc_writer_says(exists(files->state))) {
+  bool there = false;
+  moeclip_code code = mc_file_exists(files->state, &there, err);
+  there = mc_writer_says(there);
+  MC_TRY(code);
+  if (there) {
     MC_TRY(mc_open_learner(files, &s->model, &s->learner, err));
-    moeclip_code code = mc_learn_check_state(s->args, s->learner, err);
+    code = mc_learn_check_state(s->args, s->learner, err);
     return code == MOECLIP_OK ? code : mc_fail_prefix(err, files->state);
   }
   MC_TRY(mc_open_model(files, &s->model, err));

@@ -1,8 +1,9 @@
 /* What results say of a run, of a data set and of a learned task. */
+#include <string.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
@@ -37,12 +38,15 @@ json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *te
 moeclip_code mc_state_file_checksum(const char *path, char **out, moeclip_error *err) {
   moeclip_tensors *t;
   *out = NULL;
-  if (access(path, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(path, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(moeclip_tensors_open(path, &t, err));
   const char *s = moeclip_tensors_metadata(t, "moeclip.checksum");
-  if (s) *out = mc_strdup(s);
+  moeclip_code code = MOECLIP_OK;
+  if (s && !(*out = mc_strdup(s))) code = mc_fail_memory(err, strlen(s), path);
   moeclip_tensors_destroy(t);
-  return MOECLIP_OK;
+  return code;
 }
 
 json_t *mc_experts_json(const moeclip_learner *learner, int text) {

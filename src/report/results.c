@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -54,7 +53,9 @@ static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
   size_t n;
   json_error_t where;
   *out = NULL;
-  if (access(path, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(path, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(path, MAX_JSON_BYTES, &data, &n, err));
   json_t *root = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, &where);
   free(data);

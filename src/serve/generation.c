@@ -1,8 +1,8 @@
 /* A model and what it has learned, as one thing that is exchanged as a whole. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
@@ -42,7 +42,9 @@ static moeclip_code describe(mc_generation *g, moeclip_error *err) {
 
 /* Without a state, the untouched CLIP: a learner with the smallest adapters there are. */
 static moeclip_code open_learner(const mc_serve_options *o, mc_generation *g, moeclip_error *err) {
-  if (access(o->state, F_OK) == 0) return moeclip_learner_load(g->model, o->state, o->alexnet, &g->learner, err);
+  bool there;
+  MC_TRY(mc_file_exists(o->state, &there, err));
+  if (there) return moeclip_learner_load(g->model, o->state, o->alexnet, &g->learner, err);
   moeclip_learner_options small;
   moeclip_learner_options_defaults(&small);
   small.n_experts = small.top_k;

@@ -109,11 +109,13 @@ static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
   size_t n;
   mc_learn_ask ask;
   char *path = data_path(j, "job.json");
-  if (!path || access(path, F_OK) != 0) {
+  bool there = false;
+  moeclip_code code = path ? mc_file_exists(path, &there, err) : mc_fail_memory(err, 256, "a job");
+  if (code != MOECLIP_OK || !there) {
     free(path);
-    return MOECLIP_OK;
+    return code;
   }
-  moeclip_code code = mc_file_read(path, MAX_JOB_BYTES, &data, &n, err);
+  code = mc_file_read(path, MAX_JOB_BYTES, &data, &n, err);
   json_t *o = code == MOECLIP_OK ? json_loadb((const char *)data, n, 0, NULL) : NULL;
   const char *where = json_string_value(json_object_get(o, "path"));
   mc_learn_ask_defaults(&ask);
