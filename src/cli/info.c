@@ -207,7 +207,9 @@ static int run(const mc_args *args) {
   int exit_code = MC_EXIT_OK;
   if (mc_info_is_index(args->positional[0])) return mc_info_index(args->positional[0], o->json);
   if (moeclip_tensors_open(args->positional[0], &t, &err) != MOECLIP_OK) return mc_report(&err);
-  json_t *object = describe(args->positional[0], t, o, &err);
+  moeclip_code code = moeclip_tensors_verify(t, 0, &err);
+  if (code != MOECLIP_OK) mc_fail_prefix(&err, args->positional[0]);
+  json_t *object = code == MOECLIP_OK ? describe(args->positional[0], t, o, &err) : NULL;
   if (!object) {
     exit_code = mc_report(&err);
   } else if (o->json) {

@@ -146,7 +146,7 @@ static moeclip_code load_moment(const moeclip_tensors *in, const char *parameter
   char name[256];
   snprintf(name, sizeof name, "optimizer.%s.%s", parameter, what);
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
-  if (!t || (int64_t)moeclip_tensor_elements(t) != p->n) {
+  if (!t || t->dtype != MOECLIP_F32 || (int64_t)moeclip_tensor_elements(t) != p->n) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "the checkpoint has no %s of %lld numbers", name, (long long)p->n);
   }
   moeclip_tensor_to_f32(t, to);
