@@ -23,6 +23,7 @@ static moeclip_code open_regular(const char *path, int *fd, size_t *n_bytes, moe
   do {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   } while (*fd < 0 && errno == EINTR);
+  if (*fd < 0 && errno == ENOMEM) return mc_fail_memory(err, 0, path);
   if (*fd < 0) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
   if (fstat(*fd, &st) != 0) {
     mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));

@@ -1,5 +1,9 @@
 #include "base/json.h"
 
+#include <stdlib.h>
+
+#include "base/memory.h"
+
 static void keep_if(int failed, json_t **whole) {
   if (!failed) return;
   json_decref(*whole);
@@ -10,4 +14,15 @@ void mc_json_append(json_t **array, json_t *value) { keep_if(json_array_append_n
 
 void mc_json_set(json_t **object, const char *key, json_t *value) {
   keep_if(json_object_set_new(*object, key, value) != 0, object);
+}
+
+char *mc_json_text(const json_t *whole, size_t flags) {
+  size_t n = json_dumpb(whole, NULL, 0, flags);
+  char *text = n > 0 ? mc_alloc(n + 1, 1) : NULL;
+  if (text && json_dumpb(whole, text, n, flags) != n) {
+    free(text);
+    return NULL;
+  }
+  if (text) text[n] = 0;
+  return text;
 }

@@ -10,4 +10,7 @@
 void mc_json_append(json_t **array, json_t *value);
 void mc_json_set(json_t **object, const char *key, json_t *value);
 
+/* As json_dumps, which loses a key that memory runs out for and still gives a text (jansson 2.14). free with free. */
+char *mc_json_text(const json_t *whole, size_t flags);
+
 #endif

@@ -185,7 +185,7 @@ static moeclip_code open_results(running *r, moeclip_error *err) {
 static moeclip_code write_results(running *r, moeclip_error *err) {
   if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_cil_summarise(r->root, err));
-  char *text = json_dumps(r->root, JSON_INDENT(1));
+  char *text = mc_json_text(r->root, JSON_INDENT(1));
   moeclip_code code = text ? mc_file_write(r->results, text, strlen(text), err) : mc_fail_memory(err, 4096, "results");
   free(text);
   return code == MOECLIP_OK ? mc_cil_report(r->root, r->plan.name, r->plan.o.out, err) : code;

@@ -113,7 +113,7 @@ static moeclip_code descriptions_write(const moeclip_learner *l, const char *pat
         json_pack("{s:s, s:o, s:o, s:f}", "name", info.name, "classes", mc_json_strings(info.classes, info.n_classes),
                   "templates", mc_json_strings(info.templates, info.n_templates), "threshold", info.threshold));
   }
-  char *text = json_dumps(list, JSON_INDENT(1));
+  char *text = mc_json_text(list, JSON_INDENT(1));
   json_decref(list);
   moeclip_code code =
       text ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 4096, "the tasks' names");

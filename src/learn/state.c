@@ -37,7 +37,7 @@ static char *state_text(moeclip_learner *l) {
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
       "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
-  char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+  char *text = root ? mc_json_text(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
 }
@@ -135,6 +135,8 @@ static moeclip_code parse(const moeclip_tensors *in, json_t **out, moeclip_error
   json_error_t json_error;
   *out = text ? json_loads(text, JSON_REJECT_DUPLICATES, &json_error) : NULL;
   if (!text) return wrong(err, "there is no moeclip.state");
+  if (!*out && json_error_code(&json_error) == json_error_out_of_memory) return mc_fail_memory(err, strlen(text), "a state");
+  if (!*out && !json_error.text[0]) return mc_fail_memory(err, strlen(text), "a state"); /* jansson's way before its parser begins */
   if (!*out) return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s (byte %d)", json_error.text, json_error.position);
   return MOECLIP_OK;
 }

@@ -77,8 +77,8 @@ static moeclip_code check_run(const json_t *old, const json_t *run, const char *
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)run, key, value) {
     if (json_equal(json_object_get(json_object_get(old, "run"), key), value)) continue;
-    char *was = json_dumps(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
-    char *is = json_dumps(value, JSON_ENCODE_ANY);
+    char *was = mc_json_text(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
+    char *is = mc_json_text(value, JSON_ENCODE_ANY);
     mc_fail(err, MOECLIP_ERROR_MISMATCH,
             "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder for the results",
             path, key, was ? was : "nothing", is ? is : "nothing");
@@ -328,7 +328,7 @@ static moeclip_code write_drawn(const mc_results *r, const mc_matrix *m, bool sv
 }
 
 static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
-  char *text = json_dumps(r->root, JSON_INDENT(1));
+  char *text = mc_json_text(r->root, JSON_INDENT(1));
   if (!text) return no_memory(err);
   char *line = mc_format("%s\n", text);
   moeclip_code code = line ? write_text(r, "matrix.json", line, strlen(line), err) : no_memory(err);

@@ -111,7 +111,9 @@ moeclip_code mc_index_get_meta(const moeclip_index *x, const char *key, char **o
   if (code == MOECLIP_OK && row) {
     const char *value = sqlite3_column_blob(s, 0);
     size_t n = (size_t)sqlite3_column_bytes(s, 0);
-    if (value && memchr(value, 0, n)) {
+    if (!value && sqlite3_errcode(x->db) == SQLITE_NOMEM) {
+      code = mc_fail_memory(err, n, x->path);
+    } else if (value && memchr(value, 0, n)) {
       code = mc_index_damaged(x, key, err);
     } else if (!(*out = mc_strndup(value ? value : "", n))) {
       code = mc_fail_memory(err, n, x->path);

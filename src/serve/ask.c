@@ -70,7 +70,7 @@ static moeclip_code parse_flag(const char *text, bool *out, moeclip_error *err) 
 static moeclip_code make_key(mc_ask *a, moeclip_error *err) {
   json_t *o = json_pack("{s:O?, s:O?, s:s, s:i, s:b}", "l", a->label_list, "p", a->template_list, "t", a->task, "k", a->top,
                         "e", a->explain);
-  a->key = o ? json_dumps(o, JSON_COMPACT) : NULL;
+  a->key = o ? mc_json_text(o, JSON_COMPACT) : NULL;
   json_decref(o);
   /* Only the task's name was not checked to be UTF-8 yet. */
   return a->key ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"task\" is not UTF-8");

@@ -35,7 +35,7 @@ static moeclip_code describe(mc_generation *g, moeclip_error *err) {
                          "iterations", (json_int_t)t.iterations, "images", (json_int_t)t.images, "threshold",
                          mc_json_real(t.threshold), "expert_use", use));
   }
-  g->tasks = json_dumps(tasks, JSON_COMPACT | JSON_REAL_PRECISION(15));
+  g->tasks = mc_json_text(tasks, JSON_COMPACT | JSON_REAL_PRECISION(15));
   json_decref(tasks);
   return g->tasks ? MOECLIP_OK : mc_fail_memory(err, 4096, "the list of tasks");
 }

@@ -50,7 +50,7 @@ static char *data_path(mc_jobs *j, const char *name) { return mc_format("%s/%s",
 moeclip_code mc_job_write(mc_jobs *j, const mc_job *job, moeclip_error *err) {
   json_t *o = json_pack("{s:I, s:s, s:b, s:i, s:o}", "id", (json_int_t)job->id, "path", job->path, "upload", job->upload,
                         "attempts", job->attempts, "ask", mc_learn_ask_json(&job->ask));
-  char *text = o ? json_dumps(o, JSON_INDENT(1)) : NULL, *path = data_path(j, "job.json");
+  char *text = o ? mc_json_text(o, JSON_INDENT(1)) : NULL, *path = data_path(j, "job.json");
   moeclip_code code = text && path ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 1024, "a job");
   json_decref(o);
   free(text);

@@ -128,7 +128,7 @@ static char *matrix_text(const json_t *root) {
     mc_json_append(&rows, json_pack("{s:s, s:o}", "after", x.m.after[i], "accuracy", accuracy));
   }
   json_t *o = json_pack("{s:o, s:o}", "columns", columns, "rows", rows);
-  char *text = o && json_array_size(columns) > 0 ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
+  char *text = o && json_array_size(columns) > 0 ? mc_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
   json_decref(o);
   mc_matrix_of_clear(&x);
   return text;

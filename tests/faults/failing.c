@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 static atomic_long seen, failed, fails_at;
-static atomic_bool counting, goes_on;
+static atomic_bool counting, goes_on, held;
 
 void failing_begin(long at, bool from_then_on) {
   atomic_store(&seen, 0);
@@ -30,8 +30,10 @@ static void failing_here(void) {
   atomic_store(&counting, true);
 }
 
+void failing_hold(bool hold) { atomic_store(&held, hold); }
+
 bool failing_now(void) {
-  if (!atomic_load(&counting)) return false;
+  if (!atomic_load(&counting) || atomic_load(&held)) return false;
   long number = atomic_fetch_add(&seen, 1) + 1, at = atomic_load(&fails_at);
   if (at == 0 || (number != at && !(number > at && atomic_load(&goes_on)))) return false;
   atomic_fetch_add(&failed, 1);

@@ -13,6 +13,9 @@ void failing_begin(long at, bool from_then_on);
 /* Nothing fails any more; how many allocations there were since the beginning, and how many of them failed. */
 void failing_end(long *n_seen, long *n_failed);
 
+/* While it is true, nothing is counted and nothing fails: for what the test itself does. */
+void failing_hold(bool hold);
+
 /* For the two files above: counts one, and says whether it fails. */
 bool failing_now(void);
 
