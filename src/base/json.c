@@ -26,3 +26,15 @@ char *mc_json_text(const json_t *whole, size_t flags) {
   if (text) text[n] = 0;
   return text;
 }
+
+json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *error, bool *no_memory) {
+  json_error_t second;
+  json_t *whole = json_loadb(text, n, flags, error), *again = json_loadb(text, n, flags, &second);
+  /* Without a word is how jansson fails before its parser begins. */
+  *no_memory = !whole != !again || (!whole && (!error->text[0] || json_error_code(error) == json_error_out_of_memory)) ||
+               (whole && !json_equal(whole, again));
+  json_decref(again);
+  if (!*no_memory) return whole;
+  json_decref(whole);
+  return NULL;
+}

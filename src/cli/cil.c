@@ -144,8 +144,11 @@ static moeclip_code take_older(running *r, moeclip_error *err) {
   MC_TRY(mc_file_exists(r->results, &there, err));
   if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(r->results, MAX_JSON_BYTES, &data, &n, err));
-  json_t *old = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, NULL);
+  json_error_t where;
+  bool no_memory = false;
+  json_t *old = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &no_memory);
   free(data);
+  if (no_memory) return mc_fail_memory(err, n, r->results);
   const char *format = json_string_value(json_object_get(old, "format"));
   moeclip_code code = MOECLIP_OK;
   if (!format || strcmp(format, FORMAT) != 0 || !json_is_array(json_object_get(old, "steps"))) {

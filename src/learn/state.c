@@ -133,10 +133,10 @@ static moeclip_code wrong(moeclip_error *err, const char *what) {
 static moeclip_code parse(const moeclip_tensors *in, json_t **out, moeclip_error *err) {
   const char *text = moeclip_tensors_metadata(in, "moeclip.state");
   json_error_t json_error;
-  *out = text ? json_loads(text, JSON_REJECT_DUPLICATES, &json_error) : NULL;
+  bool no_memory = false;
+  *out = text ? mc_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &json_error, &no_memory) : NULL;
   if (!text) return wrong(err, "there is no moeclip.state");
-  if (!*out && json_error_code(&json_error) == json_error_out_of_memory) return mc_fail_memory(err, strlen(text), "a state");
-  if (!*out && !json_error.text[0]) return mc_fail_memory(err, strlen(text), "a state"); /* jansson's way before its parser begins */
+  if (no_memory) return mc_fail_memory(err, strlen(text), "a state");
   if (!*out) return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s (byte %d)", json_error.text, json_error.position);
   return MOECLIP_OK;
 }

@@ -57,8 +57,10 @@ static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
   MC_TRY(mc_file_exists(path, &there, err));
   if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(path, MAX_JSON_BYTES, &data, &n, err));
-  json_t *root = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, &where);
+  bool short_of_memory = false;
+  json_t *root = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &short_of_memory);
   free(data);
+  if (short_of_memory) return no_memory(err);
   if (!root) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; remove it, or choose another folder with --results",
                    path, where.line, where.text);

@@ -272,8 +272,9 @@ static moeclip_code scan(mc_update *u, const char *const *given, size_t n_given,
   *n_roots = n;
   for (size_t i = 0; i < n; i++) {
     (*roots)[i] = all ? mc_strdup(u->index->roots[i]) : realpath(given[i], NULL);
+    if (!(*roots)[i] && (all || errno == ENOMEM)) return mc_fail_memory(err, 0, "a path");
     if (!(*roots)[i])
-      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder", all ? u->index->roots[i] : given[i]);
+      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder: %s", given[i], strerror(errno));
     MC_TRY(mc_scan_folder(s, (*roots)[i], u->options->hidden, u->callbacks, err));
   }
   return mc_scan_links(s, u->options->hidden, u->callbacks, err);
