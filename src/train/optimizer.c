@@ -109,6 +109,16 @@ moeclip_code mc_adamw_check(const mc_adamw *o, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+moeclip_code mc_adamw_check_values(const mc_adamw *o, moeclip_error *err) {
+  for (size_t i = 0; i < o->n_entries; i++) {
+    const mc_param *p = o->entries[i].param;
+    if (!mc_all_finite(p->value, p->n)) {
+      return mc_fail(err, MOECLIP_ERROR_NUMERIC, "the last step made %s infinite", o->entries[i].name);
+    }
+  }
+  return MOECLIP_OK;
+}
+
 double mc_adamw_clip(mc_adamw *o, mc_compute *cp, double limit) {
   double square = 0;
   for (size_t i = 0; i < o->n_entries; i++) {

@@ -96,6 +96,15 @@ static moeclip_code write_checkpoint_alone(pretraining *p, moeclip_error *err) {
   return code;
 }
 
+/* Nothing infinite is ever written. */
+static moeclip_code check_values(pretraining *p, double lr, moeclip_error *err) {
+  char where[96];
+  moeclip_code code = moeclip_comm_agree(p->options->comm, mc_adamw_check_values(p->optimizer, err), err);
+  if (code != MOECLIP_ERROR_NUMERIC) return code;
+  snprintf(where, sizeof where, "pretrain, step %lld, learning rate %g", (long long)p->step - 1, lr);
+  return mc_fail_prefix(err, where);
+}
+
 static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
   moeclip_comm *comm = p->options->comm;
   if (comm) MC_TRY(mc_reduction_check(p->reduction, err));
@@ -213,7 +222,7 @@ static moeclip_code run_step(pretraining *p, const mc_shared_batch *batch, doubl
   }
   if (code == MOECLIP_ERROR_NUMERIC) {
     char where[96];
-    snprintf(where, sizeof where, "step %lld, learning rate %g", (long long)p->step, lr);
+    snprintf(where, sizeof where, "pretrain, step %lld, learning rate %g", (long long)p->step, lr);
     return mc_fail_prefix(err, where);
   }
   MC_TRY(code);
@@ -251,6 +260,7 @@ static moeclip_code run_steps(pretraining *p, const moeclip_callbacks *callbacks
     int wanted = (stop && p->step < p->n_steps ? 1 : 0) |
                  (moeclip_comm_rank(o->comm) == 0 && mc_watch_checkpoint_due(watch) ? 2 : 0);
     wanted = moeclip_comm_any(o->comm, wanted);
+    if (wanted || p->step == p->n_steps) MC_TRY(check_values(p, lr, err));
     if (wanted) MC_TRY(write_checkpoint(p, err));
     if (wanted & 1) return moeclip_comm_agree(o->comm, mc_watch_cancelled(watch, err), err);
   }
