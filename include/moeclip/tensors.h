@@ -60,6 +60,11 @@ MOECLIP_API const char *moeclip_tensors_metadata(const moeclip_tensors *t, const
 MOECLIP_API size_t moeclip_tensors_metadata_count(const moeclip_tensors *t);
 MOECLIP_API void moeclip_tensors_metadata_at(const moeclip_tensors *t, size_t i, const char **key, const char **value);
 
+/* Compares the tensors, and what a learner's state or a checkpoint says beside them, with the checksum in the metadata of files that
+ * moeclip wrote for itself: fails with MOECLIP_ERROR_FORMAT when it does not fit. needed: fails too when there is none. The message
+ * does not name the file. */
+MOECLIP_API moeclip_code moeclip_tensors_verify(const moeclip_tensors *t, int needed, moeclip_error *err);
+
 /* Number of elements (the product of the shape). */
 MOECLIP_API size_t moeclip_tensor_elements(const moeclip_tensor *t);
 /* Converts all elements to float32 into out[moeclip_tensor_elements(t)]. Any dtype. */

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,10 +10,20 @@
 
 #include "base/memory.h"
 
+moeclip_code mc_file_exists(const char *path, bool *there, moeclip_error *err) {
+  struct stat st;
+  *there = stat(path, &st) == 0;
+  if (*there || errno == ENOENT || errno == ENOTDIR) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));
+}
+
 static moeclip_code open_regular(const char *path, int *fd, size_t *n_bytes, moeclip_error *err) {
   struct stat st;
   /* Without O_NONBLOCK a named pipe would wait for a writer, for ever. */
-  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  do {
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (*fd < 0 && errno == EINTR);
+  if (*fd < 0 && errno == ENOMEM) return mc_fail_memory(err, 0, path);
   if (*fd < 0) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
   if (fstat(*fd, &st) != 0) {
     mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));
@@ -97,119 +105,4 @@ moeclip_code mc_file_read(const char *path, size_t max_bytes, uint8_t **data, si
   *data = copy;
   *n_bytes = n;
   return MOECLIP_OK;
-}
-
-struct mc_writer {
-  int fd;
-  int failure; /* errno of the first failed write */
-  char *path, *temporary;
-  size_t n_buffered;
-  uint8_t buffer[1 << 16];
-};
-
-moeclip_code mc_writer_open(const char *path, mc_writer **out, moeclip_error *err) {
-  *out = NULL;
-  mc_writer *w = calloc(1, sizeof *w);
-  if (!w) return mc_fail_memory(err, sizeof *w, "a file writer");
-  w->fd = -1;
-  w->path = mc_strdup(path);
-  w->temporary = mc_format("%s.%ld.tmp", path, (long)getpid());
-  if (!w->path || !w->temporary) {
-    mc_writer_abort(w);
-    return mc_fail_memory(err, strlen(path), "a file name");
-  }
-  w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (w->fd < 0) {
-    mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot create: %s", w->temporary, strerror(errno));
-    free(w->temporary);
-    w->temporary = NULL;
-    mc_writer_abort(w);
-    return MOECLIP_ERROR_IO;
-  }
-  *out = w;
-  return MOECLIP_OK;
-}
-
-static void put_now(mc_writer *w, const uint8_t *data, size_t n) {
-  while (n > 0 && !w->failure) {
-    ssize_t put = write(w->fd, data, n);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) {
-      w->failure = errno;
-      return;
-    }
-    data += put;
-    n -= (size_t)put;
-  }
-}
-
-static void flush_buffer(mc_writer *w) {
-  put_now(w, w->buffer, w->n_buffered);
-  w->n_buffered = 0;
-}
-
-void mc_writer_put(mc_writer *w, const void *data, size_t n_bytes) {
-  if (w->failure || n_bytes == 0) return;
-  if (n_bytes > sizeof w->buffer - w->n_buffered) flush_buffer(w);
-  if (n_bytes > sizeof w->buffer) {
-    put_now(w, data, n_bytes);
-  } else {
-    memcpy(w->buffer + w->n_buffered, data, n_bytes);
-    w->n_buffered += n_bytes;
-  }
-}
-
-/* The rename is only durable once the folder that holds the name is on disk too. */
-static int sync_folder(const char *path) {
-  char folder[PATH_MAX];
-  const char *slash = strrchr(path, '/');
-  size_t n = slash ? (size_t)(slash - path) : 0;
-  if (n >= sizeof folder) return ENAMETOOLONG;
-  if (!slash) {
-    memcpy(folder, ".", 2);
-  } else if (n == 0) {
-    memcpy(folder, "/", 2);
-  } else {
-    memcpy(folder, path, n);
-    folder[n] = 0;
-  }
-  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  /* Some file systems cannot fsync a folder; there the rename is as safe as they can make it. */
-  int failure = fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP ? errno : 0;
-  close(fd);
-  return failure;
-}
-
-moeclip_code mc_writer_commit(mc_writer *w, moeclip_error *err) {
-  flush_buffer(w);
-  if (!w->failure && fsync(w->fd) != 0) w->failure = errno;
-  if (close(w->fd) != 0 && !w->failure) w->failure = errno;
-  w->fd = -1;
-  if (!w->failure && rename(w->temporary, w->path) != 0) w->failure = errno;
-  if (!w->failure) {
-    free(w->temporary);
-    w->temporary = NULL;
-    w->failure = sync_folder(w->path);
-  }
-  moeclip_code code = MOECLIP_OK;
-  if (w->failure) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot write: %s", w->path, strerror(w->failure));
-  mc_writer_abort(w);
-  return code;
-}
-
-void mc_writer_abort(mc_writer *w) {
-  if (!w) return;
-  if (w->fd >= 0) close(w->fd);
-  if (w->temporary) unlink(w->temporary);
-  free(w->temporary);
-  free(w->path);
-  free(w);
-}
-
-moeclip_code mc_file_write(const char *path, const void *data, size_t n_bytes, moeclip_error *err) {
-  mc_writer *w;
-  MC_TRY(mc_writer_open(path, &w, err));
-  mc_writer_put(w, data, n_bytes);
-  return mc_writer_commit(w, err);
 }

@@ -2,7 +2,12 @@
 #ifndef MC_BASE_FILE_H
 #define MC_BASE_FILE_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
+
+/* Whether there is something of that name. Not being able to tell is a failure, and never "no": what is there would be written over. */
+moeclip_code mc_file_exists(const char *path, bool *there, moeclip_error *err);
 
 /* A file mapped read-only (or, where mmap is refused, read) into memory. */
 typedef struct mc_mapping {
@@ -18,9 +23,11 @@ void mc_mapping_close(mc_mapping *m);
 moeclip_code mc_file_read(const char *path, size_t max_bytes, uint8_t **data, size_t *n_bytes, moeclip_error *err);
 
 /*
- * Safe writing: the bytes go to a temporary file beside PATH; mc_writer_commit flushes, fsyncs, renames it over PATH
+ * Safe writing (writer.c): the bytes go to a temporary file beside PATH; mc_writer_commit flushes, fsyncs, renames it over PATH
  * and fsyncs the folder. Whatever fails before that leaves the old PATH untouched. After a failed put, further puts do
  * nothing and commit reports the first failure. commit and abort both release the writer.
+ * The temporary file, PATH.NUMBER.tmp, is locked while it is written: those that a killed process left behind are not, and the next
+ * writer of PATH removes them.
  */
 typedef struct mc_writer mc_writer;
 moeclip_code mc_writer_open(const char *path, mc_writer **out, moeclip_error *err);

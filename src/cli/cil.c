@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "moeclip/benchmark_data.h"
 
@@ -123,13 +124,13 @@ static json_t *describe_run(const running *r) {
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->plan.o.learner.seed);
   for (size_t i = 0; i < r->n_sets; i++) {
-    json_array_append_new(sets, json_pack("{s:s, s:s, s:I, s:I}", "name", moeclip_dataset_name(r->sets[i]), "path",
+    mc_json_append(&sets, json_pack("{s:s, s:s, s:I, s:I}", "name", moeclip_dataset_name(r->sets[i]), "path",
                                           moeclip_dataset_path(r->sets[i]), "train_pictures",
                                           (json_int_t)moeclip_dataset_count(r->sets[i], MOECLIP_TRAIN), "test_pictures",
                                           (json_int_t)moeclip_dataset_count(r->sets[i], MOECLIP_TEST)));
   }
   for (size_t c = 0; c < r->n_classes; c++) {
-    json_array_append_new(classes,
+    mc_json_append(&classes,
                           json_string(moeclip_dataset_class_name(r->order[c].dataset, (size_t)r->order[c].label)));
   }
   return json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed,
@@ -139,10 +140,15 @@ static json_t *describe_run(const running *r) {
 static moeclip_code take_older(running *r, moeclip_error *err) {
   uint8_t *data;
   size_t n;
-  if (access(r->results, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(r->results, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(r->results, MAX_JSON_BYTES, &data, &n, err));
-  json_t *old = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, NULL);
+  json_error_t where;
+  bool no_memory = false;
+  json_t *old = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &no_memory);
   free(data);
+  if (no_memory) return mc_fail_memory(err, n, r->results);
   const char *format = json_string_value(json_object_get(old, "format"));
   moeclip_code code = MOECLIP_OK;
   if (!format || strcmp(format, FORMAT) != 0 || !json_is_array(json_object_get(old, "steps"))) {
@@ -154,8 +160,9 @@ static moeclip_code take_older(running *r, moeclip_error *err) {
                    "folder with --out",
                    r->results);
   } else {
-    json_object_set(r->root, "steps", json_object_get(old, "steps"));
-    json_object_set(r->root, "zero_shot", json_object_get(old, "zero_shot"));
+    mc_json_set(&r->root, "steps", json_incref(json_object_get(old, "steps")));
+    mc_json_set(&r->root, "zero_shot", json_incref(json_object_get(old, "zero_shot")));
+    if (!r->root) code = mc_fail_memory(err, 4096, "results");
   }
   json_decref(old);
   return code;
@@ -181,7 +188,7 @@ static moeclip_code open_results(running *r, moeclip_error *err) {
 static moeclip_code write_results(running *r, moeclip_error *err) {
   if (!mc_is_writer()) return MOECLIP_OK;
   MC_TRY(mc_cil_summarise(r->root, err));
-  char *text = json_dumps(r->root, JSON_INDENT(1));
+  char *text = mc_json_text(r->root, JSON_INDENT(1));
   moeclip_code code = text ? mc_file_write(r->results, text, strlen(text), err) : mc_fail_memory(err, 4096, "results");
   free(text);
   return code == MOECLIP_OK ? mc_cil_report(r->root, r->plan.name, r->plan.o.out, err) : code;
@@ -211,7 +218,7 @@ static moeclip_code measure_zero_shot(running *r, moeclip_error *err) {
   if (mc_writer_says(json_is_number(json_object_get(r->root, "zero_shot")))) return MOECLIP_OK;
   moeclip_code code = select_classes(r, 0, r->n_classes, "all classes", &all, err);
   if (code == MOECLIP_OK) code = evaluate(r, all, MOECLIP_TASK_NONE, &e, err);
-  if (code == MOECLIP_OK) json_object_set_new(r->root, "zero_shot", mc_json_real(e.accuracy));
+  if (code == MOECLIP_OK) mc_json_set(&r->root, "zero_shot", mc_json_real(e.accuracy));
   moeclip_evaluation_clear(&e);
   moeclip_dataset_destroy(all);
   return code == MOECLIP_OK ? write_results(r, err) : code;
@@ -231,22 +238,22 @@ static moeclip_code measure_step(running *r, int step, const moeclip_learn_repor
         right += e.class_right[c];
         n += e.class_n[c];
       }
-      json_array_append_new(by_step, json_pack("[I, I]", right, n));
+      mc_json_append(&by_step, json_pack("[I, I]", right, n));
     }
     for (size_t c = classes_after(r, step - 1); c < classes_after(r, step); c++) {
-      json_array_append_new(classes, json_string(moeclip_dataset_class_name(seen, c)));
+      mc_json_append(&classes, json_string(moeclip_dataset_class_name(seen, c)));
     }
     json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy",
                             mc_json_real(e.accuracy), "n", (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken",
                             (json_int_t)e.n_broken, "by_step", by_step, "evaluation_seconds", mc_json_real(e.seconds));
     if (learned) {
-      json_object_set_new(
-          one, "learned",
+      mc_json_set(
+          &one, "learned",
           json_pack("{s:I, s:I, s:I, s:o, s:o}", "iterations", (json_int_t)learned->iterations, "images",
                     (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
                     mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
     }
-    json_array_append_new(json_object_get(r->root, "steps"), one);
+    if (json_array_append_new(json_object_get(r->root, "steps"), one) != 0) code = mc_fail_memory(err, 4096, "results");
     if (!r->plan.o.json) {
       printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step),
              100 * e.accuracy);
@@ -289,7 +296,10 @@ static moeclip_code open_learner(running *r, bool there, moeclip_error *err) {
 }
 
 static moeclip_code open_everything(running *r, moeclip_error *err) {
-  bool there = mc_writer_says(access(r->state, F_OK) == 0);
+  bool there = false;
+  moeclip_code code = mc_file_exists(r->state, &there, err);
+  there = mc_writer_says(there);
+  MC_TRY(code);
   MC_TRY(mc_make_folder(r->plan.o.out, err));
   MC_TRY(open_sets(r, err));
   MC_TRY(order_classes(r, err));

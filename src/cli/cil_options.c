@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/cil.h"
 #include "cli/preset.h"
@@ -74,7 +75,7 @@ static json_t *built_in_json(size_t k) {
   o.task.batch = built_in[k].batch;
   json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", FORMAT, "name", built_in[k].name, "set",
                            built_in[k].set, "order", built_in[k].order, "template", "a bad photo of a {}.");
-  mc_preset_put(root, fields, N_FIELDS, &o);
+  mc_preset_put(&root, fields, N_FIELDS, &o);
   return root;
 }
 
@@ -169,11 +170,11 @@ json_t *mc_cil_plan_json(const mc_cil_plan *plan) {
   json_t *order = *plan->order_name ? json_string(plan->order_name) : json_null();
   if (plan->order) {
     order = json_array();
-    for (size_t i = 0; i < plan->n_order; i++) json_array_append_new(order, json_integer(plan->order[i]));
+    for (size_t i = 0; i < plan->n_order; i++) mc_json_append(&order, json_integer(plan->order[i]));
   }
   json_t *root = json_pack("{s:s, s:s, s:s?, s:o, s:s}", "format", FORMAT, "name", plan->name, "set",
                            *plan->set ? plan->set : NULL, "order", order, "template", plan->template);
-  mc_preset_put(root, fields, N_FIELDS, &plan->o);
+  mc_preset_put(&root, fields, N_FIELDS, &plan->o);
   return root;
 }
 

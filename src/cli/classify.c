@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "moeclip/image.h"
@@ -182,7 +183,7 @@ static void print_answer(job *j, const char *path, const moeclip_answer *a) {
   if (j->o->json) {
     json_t *labels = json_array();
     for (int i = 0; i < a->n_labels; i++) {
-      json_array_append_new(labels, json_pack("{s:s, s:i, s:o}", "label", a->name[i], "index", a->label[i],
+      mc_json_append(&labels, json_pack("{s:s, s:i, s:o}", "label", a->name[i], "index", a->label[i],
                                               "probability", mc_json_real((double)a->probability[i])));
     }
     json_t *object = json_pack("{s:s, s:s?, s:o, s:o}", "image", path, "task", task, "score", mc_json_real(a->score),

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/convert.h"
 #include "moeclip/published.h"
@@ -107,12 +108,12 @@ static moeclip_code descriptions_write(const moeclip_learner *l, const char *pat
       json_decref(list);
       return code;
     }
-    json_array_append_new(
-        list,
+    mc_json_append(
+        &list,
         json_pack("{s:s, s:o, s:o, s:f}", "name", info.name, "classes", mc_json_strings(info.classes, info.n_classes),
                   "templates", mc_json_strings(info.templates, info.n_templates), "threshold", info.threshold));
   }
-  char *text = json_dumps(list, JSON_INDENT(1));
+  char *text = mc_json_text(list, JSON_INDENT(1));
   json_decref(list);
   moeclip_code code =
       text ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 4096, "the tasks' names");

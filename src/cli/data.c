@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "base/json.h"
 #include "moeclip/benchmark_data.h"
 
 typedef struct data_options {
@@ -84,17 +85,17 @@ static json_t *describe(const finding *f) {
                             "classes", (json_int_t)s->n_classes);
   json_t *object = json_pack("{s:s, s:s, s:I, s:b, s:o}", "name", s->name, "state", state_of(f), "templates",
                              (json_int_t)f->n_templates, "seeded_split", s->seeded_split, "known", known);
-  if (f->found) json_object_set_new(object, "path", json_string(f->path));
+  if (f->found) mc_json_set(&object, "path", json_string(f->path));
   if (f->code == MOECLIP_OK) {
-    json_object_set_new(object, "train", json_integer((json_int_t)f->n_train));
-    json_object_set_new(object, "test", json_integer((json_int_t)f->n_test));
-    json_object_set_new(object, "classes", json_integer((json_int_t)f->n_classes));
-    json_object_set_new(object, "published_names", json_boolean(f->published_names));
+    mc_json_set(&object, "train", json_integer((json_int_t)f->n_train));
+    mc_json_set(&object, "test", json_integer((json_int_t)f->n_test));
+    mc_json_set(&object, "classes", json_integer((json_int_t)f->n_classes));
+    mc_json_set(&object, "published_names", json_boolean(f->published_names));
   } else {
-    json_object_set_new(object, "message", json_string(f->err.message));
-    json_object_set_new(object, "url", json_string(s->url));
-    json_object_set_new(object, "unpack_in", json_string(s->unpack_in));
-    json_object_set_new(object, "folder", json_string(s->folder));
+    mc_json_set(&object, "message", json_string(f->err.message));
+    mc_json_set(&object, "url", json_string(s->url));
+    mc_json_set(&object, "unpack_in", json_string(s->unpack_in));
+    mc_json_set(&object, "folder", json_string(s->folder));
   }
   return object;
 }
@@ -111,7 +112,7 @@ static int run(const mc_args *args) {
     n_complete += f.complete;
     n_damaged += f.found && f.code != MOECLIP_OK;
     if (o->json) {
-      json_array_append_new(list, describe(&f));
+      mc_json_append(&list, describe(&f));
     } else {
       print(&f);
       fflush(stdout); /* counting a large set takes a while */

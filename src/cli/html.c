@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 
 static const char style[] =
@@ -49,7 +50,7 @@ void mc_html_begin(FILE *f, const char *title, const char *subtitle) {
 void mc_html_end(FILE *f) { fputs("</main></body></html>\n", f); }
 
 void mc_html_json(FILE *f, const char *heading, const json_t *object) {
-  char *text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;
+  char *text = object ? mc_json_text(object, JSON_INDENT(1)) : NULL;
   if (!text) return;
   fputs("<details><summary>", f);
   mc_html_text(f, heading);

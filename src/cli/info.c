@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "base/json.h"
 #include "cli/info.h"
 #include "moeclip/convert.h"
 
@@ -39,7 +40,7 @@ static json_t *describe_types(const moeclip_tensors *t) {
     const char *name = moeclip_dtype_name(tensor->dtype);
     json_t *type = json_object_get(types, name);
     if (!type) {
-      json_object_set_new(types, name, json_pack("{s:i, s:i}", "tensors", 0, "bytes", 0));
+      mc_json_set(&types, name, json_pack("{s:i, s:i}", "tensors", 0, "bytes", 0));
       type = json_object_get(types, name);
     }
     json_t *n = json_object_get(type, "tensors"), *bytes = json_object_get(type, "bytes");
@@ -54,8 +55,8 @@ static json_t *describe_tensors(const moeclip_tensors *t) {
   for (size_t i = 0; i < moeclip_tensors_count(t); i++) {
     const moeclip_tensor *tensor = moeclip_tensors_at(t, i);
     json_t *shape = json_array();
-    for (int k = 0; k < tensor->rank; k++) json_array_append_new(shape, json_integer(tensor->shape[k]));
-    json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", tensor->name, "dtype",
+    for (int k = 0; k < tensor->rank; k++) mc_json_append(&shape, json_integer(tensor->shape[k]));
+    mc_json_append(&list, json_pack("{s:s, s:s, s:o}", "name", tensor->name, "dtype",
                                           moeclip_dtype_name(tensor->dtype), "shape", shape));
   }
   return list;
@@ -66,7 +67,7 @@ static json_t *describe_metadata(const moeclip_tensors *t) {
   for (size_t i = 0; i < moeclip_tensors_metadata_count(t); i++) {
     const char *key, *value;
     moeclip_tensors_metadata_at(t, i, &key, &value);
-    json_object_set_new(object, key, json_string(value));
+    mc_json_set(&object, key, json_string(value));
   }
   return object;
 }
@@ -104,11 +105,12 @@ static json_t *describe(const char *path, const moeclip_tensors *t, const info_o
   json_t *state = mc_info_state(t);
   json_t *clip = state ? NULL : describe_clip(path, t);
   json_t *published = state ? NULL : mc_info_published(t);
-  if (state) json_object_set_new(object, "state", state);
-  if (clip) json_object_set_new(object, "clip", clip);
-  if (published) json_object_set_new(object, "published", published);
-  json_object_set_new(object, "metadata", describe_metadata(t));
-  if (o->tensors) json_object_set_new(object, "tensor_list", describe_tensors(t));
+  if (state) mc_json_set(&object, "state", state);
+  if (clip) mc_json_set(&object, "clip", clip);
+  if (published) mc_json_set(&object, "published", published);
+  mc_json_set(&object, "metadata", describe_metadata(t));
+  if (o->tensors) mc_json_set(&object, "tensor_list", describe_tensors(t));
+  if (!object) mc_fail_memory(err, 4096, path);
   return object;
 }
 
@@ -205,7 +207,9 @@ static int run(const mc_args *args) {
   int exit_code = MC_EXIT_OK;
   if (mc_info_is_index(args->positional[0])) return mc_info_index(args->positional[0], o->json);
   if (moeclip_tensors_open(args->positional[0], &t, &err) != MOECLIP_OK) return mc_report(&err);
-  json_t *object = describe(args->positional[0], t, o, &err);
+  moeclip_code code = moeclip_tensors_verify(t, 0, &err);
+  if (code != MOECLIP_OK) mc_fail_prefix(&err, args->positional[0]);
+  json_t *object = code == MOECLIP_OK ? describe(args->positional[0], t, o, &err) : NULL;
   if (!object) {
     exit_code = mc_report(&err);
   } else if (o->json) {

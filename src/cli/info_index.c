@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/info.h"
+#include "base/json.h"
 #include "cli/search.h"
 
 bool mc_info_is_index(const char *path) {
@@ -17,30 +18,30 @@ bool mc_info_is_index(const char *path) {
   return is;
 }
 
-static void set_path(json_t *object, const char *key, const char *path) {
+static void set_path(json_t **object, const char *key, const char *path) {
   char *text = *path ? mc_path_text(path) : NULL;
-  json_object_set_new(object, key, text ? json_string(text) : json_null());
+  mc_json_set(object, key, *path ? json_string(text) : json_null());
   free(text);
 }
 
 static json_t *describe(const char *path, const moeclip_index_info *info) {
   json_t *tasks = json_array(), *roots = json_array();
   for (size_t t = 0; t < info->n_tasks; t++) {
-    json_array_append_new(
-        tasks, json_pack("{s:s?, s:I}", "name", info->tasks[t].name, "pictures", (json_int_t)info->tasks[t].pictures));
+    mc_json_append(
+        &tasks, json_pack("{s:s?, s:I}", "name", info->tasks[t].name, "pictures", (json_int_t)info->tasks[t].pictures));
   }
   for (size_t i = 0; i < info->n_roots; i++) {
     char *text = mc_path_text(info->roots[i]);
-    json_array_append_new(roots, json_string(text ? text : ""));
+    mc_json_append(&roots, json_string(text));
     free(text);
   }
   json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:i, s:b, s:s, s:s, s:o, s:o}", "container", "index of pictures",
                              "pictures", (json_int_t)info->pictures, "broken", (json_int_t)info->broken, "stale",
                              (json_int_t)info->stale, "embed", info->embed, "relative", info->relative, "backbone",
                              info->backbone, "state", info->state, "tasks", tasks, "folders", roots);
-  set_path(object, "path", path);
-  set_path(object, "model_path", info->model_path);
-  set_path(object, "state_path", info->state_path);
+  set_path(&object, "path", path);
+  set_path(&object, "model_path", info->model_path);
+  set_path(&object, "state_path", info->state_path);
   return object;
 }
 

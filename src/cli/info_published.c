@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "cli/info.h"
+#include "base/json.h"
 #include "moeclip/published.h"
 
 /* What the released checkpoints' autoencoders look at: 256 x 13 x 13 features of AlexNet. */
@@ -11,15 +12,15 @@ json_t *mc_info_published(const moeclip_tensors *t) {
   moeclip_published_look(t, &i);
   json_t *object = json_object();
   if (i.n_experts > 0) {
-    json_object_set_new(object, "experts", json_integer(i.n_experts));
-    json_object_set_new(object, "bottleneck", json_integer(i.bottleneck));
-    json_object_set_new(object, "routers", json_integer(i.n_routers));
-    json_object_set_new(object, "routers_learned", json_integer(i.n_learned));
+    mc_json_set(&object, "experts", json_integer(i.n_experts));
+    mc_json_set(&object, "bottleneck", json_integer(i.bottleneck));
+    mc_json_set(&object, "routers", json_integer(i.n_routers));
+    mc_json_set(&object, "routers_learned", json_integer(i.n_learned));
   }
   if (i.n_autoencoders > 0) {
-    json_object_set_new(object, "autoencoders", json_integer(i.n_autoencoders));
-    json_object_set_new(object, "features", json_integer(i.features));
-    json_object_set_new(object, "hidden", json_integer(i.hidden));
+    mc_json_set(&object, "autoencoders", json_integer(i.n_autoencoders));
+    mc_json_set(&object, "features", json_integer(i.features));
+    mc_json_set(&object, "hidden", json_integer(i.hidden));
   }
   if (json_object_size(object) > 0) return object;
   json_decref(object);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/info.h"
 
@@ -25,7 +26,7 @@ static const moeclip_tensor *block_tensor(const moeclip_tensors *t, const char *
   return moeclip_tensors_find(t, name);
 }
 
-static void describe_tower(const moeclip_tensors *t, const char *tower, json_t *blocks) {
+static void describe_tower(const moeclip_tensors *t, const char *tower, json_t **blocks) {
   for (int b = 0; b < 100000; b++) {
     const moeclip_tensor *frozen = block_tensor(t, "frozen", tower, b);
     const moeclip_tensor *counts = block_tensor(t, "counts", tower, b);
@@ -33,10 +34,10 @@ static void describe_tower(const moeclip_tensors *t, const char *tower, json_t *
     size_t n = moeclip_tensor_elements(frozen ? frozen : counts);
     json_t *which = json_array(), *used = json_array();
     for (size_t e = 0; e < n; e++) {
-      if (element(frozen, e) > 0) json_array_append_new(which, json_integer((json_int_t)e));
-      if (counts) json_array_append_new(used, json_integer((json_int_t)element(counts, e)));
+      if (element(frozen, e) > 0) mc_json_append(&which, json_integer((json_int_t)e));
+      if (counts) mc_json_append(&used, json_integer((json_int_t)element(counts, e)));
     }
-    json_array_append_new(blocks, json_pack("{s:s, s:i, s:I, s:o, s:o}", "tower", tower, "block", b, "experts",
+    mc_json_append(blocks, json_pack("{s:s, s:i, s:I, s:o, s:o}", "tower", tower, "block", b, "experts",
                                             (json_int_t)n, "frozen", which, "counts", used));
   }
 }
@@ -56,19 +57,19 @@ json_t *mc_info_state(const moeclip_tensors *t) {
   const moeclip_tensor *reference = moeclip_tensors_find(t, "selector.reference");
   json_t *list = json_array(), *blocks = json_array();
   for (size_t i = 0; thresholds && i < moeclip_tensor_elements(thresholds); i++) {
-    json_array_append_new(list, mc_json_real(element(thresholds, i)));
+    mc_json_append(&list, mc_json_real(element(thresholds, i)));
   }
-  describe_tower(t, "visual", blocks);
-  describe_tower(t, "text", blocks);
-  json_object_set_new(state, "format", json_string(format));
-  json_object_set_new(state, "checksum", checksum ? json_string(checksum) : json_null());
-  json_object_set_new(state, "checkpoint_step", step ? json_integer(strtoll(step, NULL, 10)) : json_null());
-  json_object_set_new(state, "thresholds", list);
-  json_object_set_new(state, "reference_pictures",
+  describe_tower(t, "visual", &blocks);
+  describe_tower(t, "text", &blocks);
+  mc_json_set(&state, "format", json_string(format));
+  mc_json_set(&state, "checksum", checksum ? json_string(checksum) : json_null());
+  mc_json_set(&state, "checkpoint_step", step ? json_integer(strtoll(step, NULL, 10)) : json_null());
+  mc_json_set(&state, "thresholds", list);
+  mc_json_set(&state, "reference_pictures",
                       json_integer(reference && reference->rank > 0 ? reference->shape[0] : 0));
-  json_object_set_new(state, "has_reference",
+  mc_json_set(&state, "has_reference",
                       json_boolean(moeclip_tensors_find(t, "selector.0.encoder.0.weight") != NULL));
-  json_object_set_new(state, "blocks", blocks);
+  mc_json_set(&state, "blocks", blocks);
   return state;
 }
 

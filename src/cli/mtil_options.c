@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/mtil.h"
 #include "cli/preset.h"
@@ -80,14 +81,14 @@ static json_t *built_in_json(size_t k) {
   o.learn.task.threshold = few ? 0.06 : 0.0655;
   o.learn.reference_iterations = 1000;
   o.learn.shots = few ? 5 : 0;
-  json_t *root = json_pack("{s:s, s:s, s:[], s:s}", "format", FORMAT, "name", built_in[k].name, "sets", "reference",
-                           "TinyImageNet");
+  json_t *sets = json_array();
   for (int i = 0; i < N_SETS; i++) {
     const char *name = built_in[k].order[i];
-    json_array_append_new(json_object_get(root, "sets"),
-                          json_pack("{s:s, s:f}", "name", name, "learning_rate", published_rate(name, few)));
+    mc_json_append(&sets, json_pack("{s:s, s:f}", "name", name, "learning_rate", published_rate(name, few)));
   }
-  mc_preset_put(root, fields, N_FIELDS, &o);
+  json_t *root = json_pack("{s:s, s:s, s:o, s:s}", "format", FORMAT, "name", built_in[k].name, "sets", sets, "reference",
+                           "TinyImageNet");
+  mc_preset_put(&root, fields, N_FIELDS, &o);
   return root;
 }
 
@@ -217,13 +218,13 @@ int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *plan) {
 }
 
 json_t *mc_mtil_plan_json(const mc_mtil_plan *plan) {
-  json_t *root = json_pack("{s:s, s:s, s:[], s:s?}", "format", FORMAT, "name", plan->preset_name, "sets", "reference",
-                           *plan->reference ? plan->reference : NULL);
+  json_t *sets = json_array();
   for (size_t i = 0; i < plan->n_sets; i++) {
-    json_array_append_new(json_object_get(root, "sets"),
-                          json_pack("{s:s, s:f}", "name", plan->sets[i].name, "learning_rate", plan->sets[i].rate));
+    mc_json_append(&sets, json_pack("{s:s, s:f}", "name", plan->sets[i].name, "learning_rate", plan->sets[i].rate));
   }
-  mc_preset_put(root, fields, N_FIELDS, &plan->o);
+  json_t *root = json_pack("{s:s, s:s, s:o, s:s?}", "format", FORMAT, "name", plan->preset_name, "sets", sets, "reference",
+                           *plan->reference ? plan->reference : NULL);
+  mc_preset_put(&root, fields, N_FIELDS, &plan->o);
   return root;
 }
 

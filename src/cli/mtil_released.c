@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/evaluate.h"
 #include "cli/mtil.h"
@@ -74,7 +75,7 @@ static moeclip_code open_results(releasing *r, moeclip_error *err) {
   for (size_t i = 0; i < plan->n_sets; i++) {
     const moeclip_dataset *d = r->domains[i].dataset;
     names[i] = plan->sets[i].name;
-    json_array_append_new(columns, json_pack("{s:s, s:i, s:s, s:{s:I, s:I}}", "name", names[i], "task", (int)i, "path",
+    mc_json_append(&columns, json_pack("{s:s, s:i, s:s, s:{s:I, s:I}}", "name", names[i], "task", (int)i, "path",
                                              moeclip_dataset_path(d), "same", "test_pictures",
                                              (json_int_t)moeclip_dataset_count(d, MOECLIP_TEST), "classes",
                                              (json_int_t)moeclip_dataset_classes(d)));

@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 
 #define MAX_PRESET_BYTES ((size_t)1 << 20)
 
 static void *field_at(const mc_preset_field *f, void *options) { return (char *)options + f->offset; }
 
-void mc_preset_put(json_t *object, const mc_preset_field *fields, size_t n, const void *options) {
+void mc_preset_put(json_t **object, const mc_preset_field *fields, size_t n, const void *options) {
   for (size_t i = 0; i < n; i++) {
     const void *at = field_at(&fields[i], (void *)(uintptr_t)options);
     json_t *value = NULL;
@@ -21,7 +22,7 @@ void mc_preset_put(json_t *object, const mc_preset_field *fields, size_t n, cons
       case MC_OPT_LONG: value = json_integer((json_int_t) * (const int64_t *)at); break;
       default: value = mc_json_real(*(const double *)at);
     }
-    json_object_set_new(object, fields[i].key, value);
+    mc_json_set(object, fields[i].key, value);
   }
 }
 

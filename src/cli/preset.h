@@ -16,7 +16,7 @@ typedef struct mc_preset_field {
 } mc_preset_field;
 
 /* Adds every setting to object. */
-void mc_preset_put(json_t *object, const mc_preset_field *fields, size_t n, const void *options);
+void mc_preset_put(json_t **object, const mc_preset_field *fields, size_t n, const void *options);
 
 /* Reads the settings that object has into options. Any other key but those in `others` (NULL-ended) is an error, as is
  * a value of the wrong kind or outside the range; `name` is for messages. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "moeclip/image.h"
 
@@ -102,11 +103,11 @@ static bool print_json(const job *j, size_t q) {
     const moeclip_hit *h = &j->hits[q].items[i];
     json_t *hit = json_pack("{s:o, s:o, s:s?}", "score", mc_json_real(h->score), "cosine", mc_json_real(h->cosine),
                             "task", h->task);
-    mc_json_path(hit, h->path);
-    json_array_append_new(hits, hit);
+    mc_json_path(&hit, h->path);
+    mc_json_append(&hits, hit);
   }
   char *title = mc_path_text(j->titles[q]);
-  json_t *object = json_pack("{s:s, s:o}", j->queries[q].text ? "query" : "image", title ? title : "", "hits", hits);
+  json_t *object = json_pack("{s:s, s:o}", j->queries[q].text ? "query" : "image", title, "hits", hits);
   free(title);
   return mc_json_print(object, false);
 }

@@ -12,7 +12,7 @@ moeclip_code mc_remembered_files(moeclip_index *index, mc_model_choice *files, m
 /* Bytes of a path as UTF-8: what is none becomes U+FFFD. Fresh; NULL when memory is short. */
 char *mc_path_text(const char *path);
 /* Adds "path", and where that is not UTF-8 "path_bytes" in hexadecimal (with "path" null). */
-void mc_json_path(json_t *object, const char *path);
+void mc_json_path(json_t **object, const char *path);
 
 /* The hits of all queries as one HTML file, which shows the pictures themselves by relative links. */
 moeclip_code mc_search_sheet(const char *file, const char *const *titles, const moeclip_hits *hits, size_t n_queries,

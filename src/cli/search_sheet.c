@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "cli/html.h"
 #include "cli/search.h"
@@ -40,17 +41,17 @@ char *mc_path_text(const char *path) {
   return out;
 }
 
-void mc_json_path(json_t *object, const char *path) {
+void mc_json_path(json_t **object, const char *path) {
   json_t *text = json_string(path);
   if (!text) {
     size_t n = strlen(path);
     char *hex = mc_alloc(n + 1, 2);
     for (size_t i = 0; hex && i < n; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)(unsigned char)path[i]);
-    if (hex) json_object_set_new(object, "path_bytes", json_string(hex));
+    mc_json_set(object, "path_bytes", hex ? json_string(hex) : NULL);
     free(hex);
     text = json_null();
   }
-  json_object_set_new(object, "path", text);
+  mc_json_set(object, "path", text);
 }
 
 /* --- links -------------------------------------------------------------------------------------------------------- */

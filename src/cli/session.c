@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/evaluate.h"
 
@@ -18,9 +19,13 @@ static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
 static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
   const mc_model_choice *files = &s->o->files;
-  if (mc_writer_says(exists(files->state))) {
+  bool there = false;
+  moeclip_code code = mc_file_exists(files->state, &there, err);
+  there = mc_writer_says(there);
+  MC_TRY(code);
+  if (there) {
     MC_TRY(mc_open_learner(files, &s->model, &s->learner, err));
-    moeclip_code code = mc_learn_check_state(s->args, s->learner, err);
+    code = mc_learn_check_state(s->args, s->learner, err);
     return code == MOECLIP_OK ? code : mc_fail_prefix(err, files->state);
   }
   MC_TRY(mc_open_model(files, &s->model, err));
@@ -62,7 +67,7 @@ static int task_of(const moeclip_learner *learner, const char *name) {
 
 static json_t *describe_run(const mc_session *s) {
   json_t *run = mc_describe_run(s->model, s->learner);
-  if (run && s->describe) json_object_set(run, "settings", s->describe);
+  if (s->describe) mc_json_set(&run, "settings", json_incref(s->describe));
   return run;
 }
 
@@ -78,7 +83,7 @@ static json_t *describe_training(const mc_session *s, const mc_domain *d) {
 
 static json_t *describe_column(const mc_session *s, const mc_domain *d, json_t *task) {
   json_t *column = mc_describe_column(d->dataset, d->templates, d->n_templates, task);
-  if (column && d->learned) json_object_set_new(column, "training", describe_training(s, d));
+  if (column && d->learned) mc_json_set(&column, "training", describe_training(s, d));
   return column;
 }
 
@@ -89,7 +94,7 @@ static json_t *describe_columns(const mc_session *s) {
     const mc_domain *d = &s->domains[i];
     int task = task_of(s->learner, d->name);
     if (task < 0 && d->learned) task = next++;
-    json_array_append_new(columns, describe_column(s, d, task < 0 ? json_null() : json_integer(task)));
+    mc_json_append(&columns, describe_column(s, d, task < 0 ? json_null() : json_integer(task)));
   }
   return columns;
 }
@@ -240,7 +245,7 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
   json_t *learned = mc_report_json(s->learner, report);
   if (learned) json_object_set_new(learned, "precision", json_string(mc_precision_name(s->model)));
   if (learned && mc_ranks()) {
-    json_object_set_new(learned, "exchange",
+    mc_json_set(&learned, "exchange",
                         json_pack("{s:i, s:i, s:f, s:I, s:i}", "ranks", moeclip_comm_size(mc_ranks()), "threads",
                                   moeclip_comm_threads(mc_ranks()), "seconds", report->exchange_seconds, "bytes",
                                   (json_int_t)report->exchange_bytes, "messages", report->exchange_parts));

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -106,10 +105,7 @@ static const char *missing(const layout *l, const char *folder) {
   if (!mc_is_folder(folder)) return "";
   if (l->read == mc_read_idx) return mc_is_idx(folder) ? NULL : "train-images-idx3-ubyte";
   for (int i = 0; i < 2 && l->markers[i]; i++) {
-    char *path = mc_format("%s/%s", folder, l->markers[i]);
-    bool there = path && access(path, F_OK) == 0;
-    free(path);
-    if (!there) return l->markers[i];
+    if (!mc_is_file_in(folder, l->markers[i]) && !mc_is_folder_in(folder, l->markers[i])) return l->markers[i];
   }
   return NULL;
 }

@@ -27,10 +27,7 @@ static const variant variants[2] = {
 static const variant *find(const char *folder) {
   for (int v = 0; v < 2; v++) {
     for (const char *const *file = variants[v].files; *file; file++) {
-      char *path = mc_format("%s/%s", folder, *file);
-      bool is = path && mc_is_file(path);
-      free(path);
-      if (is) return &variants[v];
+      if (mc_is_file_in(folder, *file)) return &variants[v];
     }
   }
   return NULL;

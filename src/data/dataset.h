@@ -76,6 +76,9 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
 void mc_names_free(char **names, size_t n);
 bool mc_is_folder(const char *path);
 bool mc_is_file(const char *path);
+/* FOLDER/NAME. They need no memory: running short of it must not look like a file that is not there. */
+bool mc_is_folder_in(const char *folder, const char *name);
+bool mc_is_file_in(const char *folder, const char *name);
 
 /* The folders that a walk is in. Links that lead back to one of them would make it endless. */
 enum { MC_MAX_DEPTH = 32 };

@@ -69,40 +69,43 @@ static moeclip_code read_classes(moeclip_dataset *d, const char *folder, int32_t
   return code;
 }
 
-/* The first of the names that is a subfolder; NULL when there is none. */
-static char *subfolder(const char *folder, const char *const *names) {
-  for (; *names; names++) {
-    char *path = mc_format("%s/%s", folder, *names);
-    if (path && mc_is_folder(path)) return path;
-    free(path);
-  }
-  return NULL;
+/* The first of the names that is a subfolder, freed by the caller; NULL when there is none. */
+static moeclip_code subfolder(const char *folder, const char *const *names, char **out, moeclip_error *err) {
+  *out = NULL;
+  while (*names && !mc_is_folder_in(folder, *names)) names++;
+  if (*names && !(*out = mc_format("%s/%s", folder, *names))) return mc_fail_memory(err, strlen(folder), "a file name");
+  return MOECLIP_OK;
 }
 
 /* A test folder alone is a set to evaluate on; beside others it may as well be a class of that name. */
-static bool only_subfolder(const char *folder) {
+static moeclip_code only_subfolder(const char *folder, bool *only, moeclip_error *err) {
   char **names;
   size_t n, n_folders = 0;
-  if (mc_list_folder(folder, &names, &n, NULL) != MOECLIP_OK) return false;
-  for (size_t i = 0; i < n; i++) {
-    char *path = mc_format("%s/%s", folder, names[i]);
-    n_folders += path && mc_is_folder(path);
-    free(path);
-  }
-  mc_names_free(names, n);
-  return n_folders == 1;
+  moeclip_code code = mc_list_folder(folder, &names, &n, err);
+  for (size_t i = 0; code == MOECLIP_OK && i < n; i++) n_folders += mc_is_folder_in(folder, names[i]);
+  if (code == MOECLIP_OK) mc_names_free(names, n);
+  *only = n_folders == 1;
+  return code;
 }
 
 moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err) {
   static const char *const trains[] = {"train", "training", "Train", "TRAIN", NULL};
   static const char *const tests[] = {"test", "val", "valid", "validation", "testing", "Test", "TEST", NULL};
-  char *train = subfolder(d->path, trains), *test = subfolder(d->path, tests);
-  moeclip_code code;
+  char *train = NULL, *test = NULL;
+  bool test_alone = false;
   d->format = "folder";
+  moeclip_code code = subfolder(d->path, trains, &train, err);
+  if (code == MOECLIP_OK) code = subfolder(d->path, tests, &test, err);
+  if (code == MOECLIP_OK && test && !train) code = only_subfolder(d->path, &test_alone, err);
+  if (code != MOECLIP_OK) {
+    free(train);
+    free(test);
+    return code;
+  }
   if (train && test) {
     code = read_classes(d, train, MOECLIP_TRAIN, true, err);
     if (code == MOECLIP_OK) code = read_classes(d, test, MOECLIP_TEST, false, err);
-  } else if (test && only_subfolder(d->path)) {
+  } else if (test_alone) {
     code = read_classes(d, test, MOECLIP_TEST, true, err);
   } else {
     code = read_classes(d, d->path, MC_SPLIT_UNKNOWN, true, err);

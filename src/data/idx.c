@@ -8,24 +8,18 @@
 
 static const char *const prefixes[2] = {"train", "t10k"};
 
-/* The path of a file under the names that it goes by; NULL when there is none. */
-static char *find(const char *folder, const char *prefix, const char *what, int rank) {
+/* The name of a file as it is there, of those that it goes by; false: there is none. */
+static bool find(const char *folder, const char *prefix, const char *what, int rank, char name[64]) {
   for (int i = 0; i < 8; i++) {
-    char *path = mc_format("%s/%s%s-%s%cidx%d-ubyte%s", folder, i & 4 ? "raw/" : "", prefix, what, i & 1 ? '.' : '-',
-                           rank, i & 2 ? ".gz" : "");
-    if (path && mc_is_file(path)) return path;
-    free(path);
+    snprintf(name, 64, "%s%s-%s%cidx%d-ubyte%s", i & 4 ? "raw/" : "", prefix, what, i & 1 ? '.' : '-', rank, i & 2 ? ".gz" : "");
+    if (mc_is_file_in(folder, name)) return true;
   }
-  return NULL;
+  return false;
 }
 
 bool mc_is_idx(const char *folder) {
-  for (int i = 0; i < 2; i++) {
-    char *path = find(folder, prefixes[i], "images", 3);
-    free(path);
-    if (path) return true;
-  }
-  return false;
+  char name[64];
+  return find(folder, prefixes[0], "images", 3, name) || find(folder, prefixes[1], "images", 3, name);
 }
 
 static uint32_t big_endian(const uint8_t *p) {
@@ -94,10 +88,15 @@ static moeclip_code add_pictures(moeclip_dataset *d, const char *images_path, co
 moeclip_code mc_read_idx(moeclip_dataset *d, moeclip_error *err) {
   d->format = "idx";
   for (int split = 0; split < 2; split++) {
-    char *images = find(d->path, prefixes[split], "images", 3);
-    char *labels = find(d->path, prefixes[split], "labels", 1);
+    char images_name[64], labels_name[64], *images = NULL, *labels = NULL;
+    bool has_images = find(d->path, prefixes[split], "images", 3, images_name);
+    bool has_labels = find(d->path, prefixes[split], "labels", 1, labels_name);
+    if (has_images) images = mc_format("%s/%s", d->path, images_name);
+    if (has_labels) labels = mc_format("%s/%s", d->path, labels_name);
     moeclip_code code = MOECLIP_OK;
-    if (!images != !labels) {
+    if (has_images != (images != NULL) || has_labels != (labels != NULL)) {
+      code = mc_fail_memory(err, strlen(d->path), "a file name");
+    } else if (has_images != has_labels) {
       code = mc_fail(err, MOECLIP_ERROR_IO,
                      "%s: of %s-images-idx3-ubyte and %s-labels-idx1-ubyte one is missing (.gz or not)", d->path,
                      prefixes[split], prefixes[split]);

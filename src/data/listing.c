@@ -1,6 +1,8 @@
 /* Folders and whole files. */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +21,22 @@ bool mc_is_folder(const char *path) {
 bool mc_is_file(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* False when it is too long for any file to have it. */
+static bool join(char path[PATH_MAX], const char *folder, const char *name) {
+  int n = snprintf(path, PATH_MAX, "%s/%s", folder, name);
+  return n >= 0 && n < PATH_MAX;
+}
+
+bool mc_is_folder_in(const char *folder, const char *name) {
+  char path[PATH_MAX];
+  return join(path, folder, name) && mc_is_folder(path);
+}
+
+bool mc_is_file_in(const char *folder, const char *name) {
+  char path[PATH_MAX];
+  return join(path, folder, name) && mc_is_file(path);
 }
 
 bool mc_is_picture_name(const char *name) {
@@ -45,6 +63,7 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
   *names = NULL;
   *n = 0;
   DIR *dir = opendir(path);
+  if (!dir && errno == ENOMEM) return mc_fail_memory(err, 0, path);
   if (!dir) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder: %s", path, strerror(errno));
   moeclip_code code = MOECLIP_OK;
   while (code == MOECLIP_OK) {

@@ -12,13 +12,17 @@
 
 enum { MAX_SIZE = 4096 }; /* no model looks at larger pictures */
 
+/* In place of a message. What memory was short for is no broken picture, and is not left out. */
+static const char no_memory_mark = 0;
+#define NO_MEMORY ((char *)(uintptr_t)&no_memory_mark)
+
 typedef struct slot {
   int begin;            /* the first picture's place in its batch */
   int total, remaining; /* pictures of the batch; those not decoded yet */
   uint8_t *pixels;      /* [batch, 3, size, size] */
   size_t *index;        /* [batch] */
   size_t *broken;       /* [batch] */
-  char **failure;       /* [batch]: why the picture is broken, or NULL; freed unless it is l->no_memory */
+  char **failure;       /* [batch]: why the picture is broken, or NULL; freed unless it is NO_MEMORY */
 } slot;
 
 struct mc_loader {
@@ -32,7 +36,6 @@ struct mc_loader {
   uint64_t order_epoch, batches;
   bool order_known;
   uint8_t *reported; /* [count] */
-  char no_memory[16]; /* the message when there is none for a message */
   size_t n_broken, n_usable;
   pthread_mutex_t mutex;
   pthread_cond_t free_slot, done;
@@ -92,8 +95,8 @@ static char *decode(mc_loader *l, uint64_t number, int i, size_t index, uint8_t 
   }
   moeclip_image_clear(&image);
   if (code == MOECLIP_OK) return NULL;
-  char *message = mc_strdup(err.message);
-  return message ? message : l->no_memory;
+  char *message = code == MOECLIP_ERROR_MEMORY ? NULL : mc_strdup(err.message);
+  return message ? message : NO_MEMORY;
 }
 
 static void *work(void *context) {
@@ -149,7 +152,6 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   if (l->o.crop_scale_min <= 0) l->o.crop_scale_min = 0.9f;
   if (l->o.stride < 1) l->o.stride = 1;
   if (l->o.n_parts < 1) l->o.n_parts = 1;
-  snprintf(l->no_memory, sizeof l->no_memory, "out of memory");
   l->report = report;
   l->report_context = report_context;
   l->each = 3 * (size_t)l->o.image_size * (size_t)l->o.image_size;
@@ -190,9 +192,13 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   return MOECLIP_OK;
 }
 
-static void drop_failure(const mc_loader *l, slot *s, int i) {
-  if (s->failure[i] != l->no_memory) free(s->failure[i]);
+static void drop_failure(slot *s, int i) {
+  if (s->failure[i] != NO_MEMORY) free(s->failure[i]);
   s->failure[i] = NULL;
+}
+
+static void name_of(const mc_loader *l, size_t index, char *name, size_t n) {
+  if (l->source.item_name(l->source.context, index, name, n) != MOECLIP_OK) snprintf(name, n, "#%zu", index);
 }
 
 static void report_broken(mc_loader *l, slot *s, int i, mc_batch *batch) {
@@ -202,12 +208,10 @@ static void report_broken(mc_loader *l, slot *s, int i, mc_batch *batch) {
     s->broken[batch->n_broken++] = index;
     l->reported[index] = 1;
     l->n_broken++;
-    if (l->source.item_name(l->source.context, index, name, sizeof name) != MOECLIP_OK) {
-      snprintf(name, sizeof name, "#%zu", index);
-    }
+    name_of(l, index, name, sizeof name);
     if (l->report) l->report(l->report_context, name, s->failure[i]);
   }
-  drop_failure(l, s, i);
+  drop_failure(s, i);
 }
 
 moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_error *err) {
@@ -231,6 +235,11 @@ moeclip_code mc_loader_next(mc_loader *l, mc_batch *batch, bool *end, moeclip_er
   batch->number = number_of(l, l->next++);
   pthread_mutex_unlock(&l->mutex);
   for (int i = 0; i < s->total; i++) {
+    if (s->failure[i] == NO_MEMORY) {
+      char name[512];
+      name_of(l, s->index[i], name, sizeof name);
+      return mc_fail(err, MOECLIP_ERROR_MEMORY, "%s: out of memory while it was decoded; use smaller batches or fewer threads", name);
+    }
     if (s->failure[i]) {
       report_broken(l, s, i, batch);
       continue;
@@ -265,7 +274,7 @@ void mc_loader_destroy(mc_loader *l) {
   for (int i = 0; i < l->n_started; i++) pthread_join(l->threads[i], NULL);
   for (int i = 0; l->slots && i < l->o.n_ahead; i++) {
     slot *s = &l->slots[i];
-    for (int k = 0; s->failure && k < l->o.batch; k++) drop_failure(l, s, k);
+    for (int k = 0; s->failure && k < l->o.batch; k++) drop_failure(s, k);
     free(s->failure);
     free(s->index);
     free(s->broken);

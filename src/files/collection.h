@@ -50,6 +50,9 @@ moeclip_code mc_tensors_own(moeclip_tensors *t, void *p, moeclip_error *err);
 /* Takes prefix off every name, if every name has it and more than it. */
 moeclip_code mc_tensors_strip_prefix(moeclip_tensors *t, const char *prefix, moeclip_error *err);
 
+/* Writes the checksum of the tensors, of moeclip.state and of checkpoint.* into the metadata; moeclip_tensors_verify compares. */
+moeclip_code mc_tensors_seal(moeclip_tensors *t, moeclip_error *err);
+
 /* The readers: fill the empty collection t from data, which outlives it. Messages do not name the file. */
 moeclip_code mc_safetensors_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
 moeclip_code mc_torch_zip_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);

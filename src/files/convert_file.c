@@ -100,6 +100,7 @@ static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_conver
   for (size_t i = 0; i < moeclip_tensors_metadata_count(in); i++) {
     const char *key, *value;
     moeclip_tensors_metadata_at(in, i, &key, &value);
+    if (strcmp(key, "moeclip.checksum") == 0 && (o->dtype >= 0 || o->openai_names)) continue; /* of other numbers or names */
     MC_TRY(moeclip_tensors_set_metadata(out, key, value, err));
   }
   if (o->activation) MC_TRY(moeclip_tensors_set_metadata(out, "activation", o->activation, err));
@@ -114,6 +115,7 @@ static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_conver
 
 static moeclip_code check(const char *in, const moeclip_tensors *file, const moeclip_convert_options *o,
                           moeclip_error *err) {
+  if (moeclip_tensors_verify(file, 0, err) != MOECLIP_OK) return mc_fail_prefix(err, in);
   if (o->dtype > (int)MOECLIP_BF16) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "numbers are converted to F32, F16 or BF16 only");
   }

@@ -184,6 +184,7 @@ static moeclip_code inflate_all(const uint8_t *from, uint64_t n_from, uint8_t *t
     done += made;
   }
   inflateEnd(&s);
+  if (status == Z_MEM_ERROR) return mc_fail_memory(err, (size_t)1 << MAX_WBITS, "inflating");
   if (status != Z_STREAM_END || done != n_to) {
     return bad(err, "a compressed entry is damaged or not of its declared size");
   }

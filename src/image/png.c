@@ -22,6 +22,7 @@ typedef struct png_reader {
   png_bytepp rows;
   moeclip_error *err;
   moeclip_code code;
+  bool no_memory; /* libpng calls that damage */
 } png_reader;
 
 static _Noreturn void escape(png_reader *r, moeclip_code code) {
@@ -31,7 +32,20 @@ static _Noreturn void escape(png_reader *r, moeclip_code code) {
 
 static _Noreturn void on_error(png_structp png, png_const_charp message) {
   png_reader *r = png_get_error_ptr(png);
+  if (r->no_memory) escape(r, mc_fail_memory(r->err, r->file->n_bytes, r->file->name));
   escape(r, mc_fail(r->err, MOECLIP_ERROR_FORMAT, "%s: damaged PNG: %s", r->file->name, message));
+}
+
+static png_voidp on_allocate(png_structp png, png_alloc_size_t n) {
+  png_reader *r = png_get_mem_ptr(png);
+  void *p = mc_alloc(n, 1);
+  if (!p) r->no_memory = true;
+  return p;
+}
+
+static void on_free(png_structp png, png_voidp p) {
+  (void)png;
+  free(p);
 }
 
 static void on_warning(png_structp png, png_const_charp message) {
@@ -124,7 +138,7 @@ static void read_pixels(png_reader *r) {
 /* The reader is not a local of the function that calls setjmp, so that what it holds survives longjmp. */
 static void read_picture(png_reader *r) {
   if (setjmp(r->escape) != 0) return;
-  r->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r, on_error, on_warning);
+  r->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, r, on_allocate, on_free);
   if (r->png) r->info = png_create_info_struct(r->png);
   if (!r->info) escape(r, mc_fail_memory(r->err, 0, "a PNG reader"));
   read_pixels(r);

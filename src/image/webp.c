@@ -37,11 +37,18 @@ moeclip_code mc_decode_webp(const mc_image_file *file, moeclip_image *out, int *
   int channels = features.has_alpha ? 4 : 3;
   MC_TRY(mc_image_room(file, out->width, out->height, channels, &out->rgb, err));
   size_t n_pixels = (size_t)out->width * (size_t)out->height, n = n_pixels * (size_t)channels;
-  const uint8_t *done =
-      features.has_alpha ? WebPDecodeRGBAInto(file->data, file->n_bytes, out->rgb, n, out->width * channels)
-                         : WebPDecodeRGBInto(file->data, file->n_bytes, out->rgb, n, out->width * channels);
-  if (!done) {
+  WebPDecoderConfig how;
+  VP8StatusCode status = VP8_STATUS_OUT_OF_MEMORY;
+  /* libwebp calls some allocations that fail damage: what fails twice is damaged. */
+  for (int again = 0; again < 2 && status != VP8_STATUS_OK && WebPInitDecoderConfig(&how); again++) {
+    how.output.colorspace = features.has_alpha ? MODE_RGBA : MODE_RGB;
+    how.output.is_external_memory = 1;
+    how.output.u.RGBA = (WebPRGBABuffer){out->rgb, out->width * channels, n};
+    status = WebPDecode(file->data, file->n_bytes, &how);
+  }
+  if (status != VP8_STATUS_OK) {
     moeclip_image_clear(out);
+    if (status == VP8_STATUS_OUT_OF_MEMORY) return mc_fail_memory(err, n, file->name);
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: damaged WebP: the picture cannot be decoded, or is cut short",
                    file->name);
   }

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "learn/learner.h"
 #include "learn/select_train.h"
@@ -88,9 +88,10 @@ static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw
 /* Opens the checkpoint when there is one, and takes over the learner's half-trained state from it. */
 static moeclip_code resume(learning *r, moeclip_error *err) {
   const char *path = r->options->checkpoint;
-  int there = path && access(path, F_OK) == 0;
+  bool there = false;
+  moeclip_code code = path ? mc_file_exists(path, &there, err) : MOECLIP_OK;
   moeclip_comm_broadcast(r->comm, &there, sizeof there); /* what rank 0 sees */
-  if (!path || !there) return MOECLIP_OK;
+  if (code != MOECLIP_OK || !path || !there) return code;
   MC_TRY(mc_state_open(path, &r->resume, err));
   const char *run = moeclip_tensors_metadata(r->resume, "checkpoint.run");
   const char *step = moeclip_tensors_metadata(r->resume, "checkpoint.step");
@@ -105,7 +106,7 @@ static moeclip_code resume(learning *r, moeclip_error *err) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "%s: this checkpoint belongs to another run (other data or options); remove it to start anew", path);
   }
-  moeclip_code code = mc_state_replace(r->l, r->resume, err);
+  code = mc_state_replace(r->l, r->resume, err);
   r->first_step = strtoll(step, NULL, 10);
   return code == MOECLIP_OK ? code : mc_fail_prefix(err, path);
 }

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
-#include "base/sha256.h"
+#include "files/collection.h"
 #include "learn/learner.h"
 
 #define FORMAT "state 1"
@@ -14,7 +15,7 @@
 
 static json_t *strings_to_json(char *const *s, size_t n) {
   json_t *array = json_array();
-  for (size_t i = 0; i < n; i++) json_array_append_new(array, json_string(s[i]));
+  for (size_t i = 0; i < n; i++) mc_json_append(&array, json_string(s[i]));
   return array;
 }
 
@@ -27,7 +28,7 @@ static json_t *task_to_json(const mc_task *t) {
 static char *state_text(moeclip_learner *l) {
   const moeclip_learner_options *o = &l->options;
   json_t *tasks = json_array();
-  for (int t = 0; t < l->n_tasks; t++) json_array_append_new(tasks, task_to_json(&l->tasks[t]));
+  for (int t = 0; t < l->n_tasks; t++) mc_json_append(&tasks, task_to_json(&l->tasks[t]));
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
@@ -36,7 +37,7 @@ static char *state_text(moeclip_learner *l) {
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
       "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
-  char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+  char *text = root ? mc_json_text(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
 }
@@ -69,45 +70,41 @@ moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_er
   return l->selector ? mc_selector_store(l->selector, out, err) : MOECLIP_OK;
 }
 
-/* --- checksum ---------------------------------------------------------------------------------------------------------- */
-
-static int by_name(const void *a, const void *b) {
-  const moeclip_tensor *const *x = a, *const *y = b;
-  return strcmp((*x)->name, (*y)->name);
-}
-
-static moeclip_code checksum(const moeclip_tensors *t, char out[65], moeclip_error *err) {
-  size_t n = moeclip_tensors_count(t);
-  const moeclip_tensor **sorted = mc_alloc(n, sizeof *sorted);
-  const char *text = moeclip_tensors_metadata(t, "moeclip.state");
-  mc_sha256 h;
-  if (!sorted) return mc_fail_memory(err, n * sizeof *sorted, "a checksum");
-  for (size_t i = 0; i < n; i++) sorted[i] = moeclip_tensors_at(t, i);
-  qsort(sorted, n, sizeof *sorted, by_name);
-  mc_sha256_init(&h);
-  mc_sha256_add(&h, text, text ? strlen(text) : 0);
-  for (size_t i = 0; i < n; i++) {
-    mc_sha256_add(&h, sorted[i]->name, strlen(sorted[i]->name) + 1);
-    mc_sha256_add(&h, sorted[i]->data, sorted[i]->n_bytes);
-  }
-  mc_sha256_hex(&h, out);
-  free(sorted);
-  return MOECLIP_OK;
-}
+/* --- files ------------------------------------------------------------------------------------------------------------- */
 
 moeclip_code mc_state_write(moeclip_tensors *t, const char *path, moeclip_error *err) {
-  char sum[65];
-  MC_TRY(checksum(t, sum, err));
-  MC_TRY(moeclip_tensors_set_metadata(t, "moeclip.checksum", sum, err));
+  MC_TRY(mc_tensors_seal(t, err));
   return moeclip_tensors_write_safetensors(t, path, err);
+}
+
+static bool ends_in(const char *s, const char *ending) {
+  size_t n = strlen(s), n_ending = strlen(ending);
+  return n >= n_ending && strcmp(s + n - n_ending, ending) == 0;
+}
+
+static moeclip_dtype dtype_of(const char *name) {
+  if (strncmp(name, "frozen.", 7) == 0 || strcmp(name, "selector.reference") == 0) return MOECLIP_U8;
+  if (strncmp(name, "counts.", 7) == 0) return MOECLIP_I64;
+  if (strncmp(name, "optimizer.", 10) == 0 && ends_in(name, ".step")) return MOECLIP_I64;
+  return strcmp(name, "selector.thresholds") == 0 ? MOECLIP_F64 : MOECLIP_F32;
+}
+
+/* The checksum is of the numbers' bytes alone: read as another type of the same size they would be other numbers. */
+static moeclip_code check_dtypes(const moeclip_tensors *t, moeclip_error *err) {
+  for (size_t i = 0; i < moeclip_tensors_count(t); i++) {
+    const moeclip_tensor *x = moeclip_tensors_at(t, i);
+    if (x->dtype == dtype_of(x->name)) continue;
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: the tensor %s is of the type %s, not %s", x->name,
+                   moeclip_dtype_name(x->dtype), moeclip_dtype_name(dtype_of(x->name)));
+  }
+  return MOECLIP_OK;
 }
 
 moeclip_code mc_state_open(const char *path, moeclip_tensors **out, moeclip_error *err) {
   moeclip_tensors *t = NULL;
-  char sum[65] = "";
   *out = NULL;
   MC_TRY(moeclip_tensors_open(path, &t, err));
-  const char *format = moeclip_tensors_metadata(t, "moeclip.format"), *wanted = moeclip_tensors_metadata(t, "moeclip.checksum");
+  const char *format = moeclip_tensors_metadata(t, "moeclip.format");
   moeclip_code code = MOECLIP_OK;
   if (!format || !moeclip_tensors_metadata(t, "moeclip.state")) {
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: this is not a learner's state (`moeclip learn` writes those)", path);
@@ -115,11 +112,9 @@ moeclip_code mc_state_open(const char *path, moeclip_tensors **out, moeclip_erro
     code = mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: a state of the format \"%.40s\"; this moeclip reads \"%s\"", path,
                    format, FORMAT);
   } else {
-    code = checksum(t, sum, err);
-    if (code == MOECLIP_OK && (!wanted || strcmp(wanted, sum) != 0)) {
-      code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: the checksum does not fit: the file was damaged after it was written; take a "
-                     "copy of it, or learn again", path);
-    }
+    code = moeclip_tensors_verify(t, 1, err);
+    if (code == MOECLIP_OK) code = check_dtypes(t, err);
+    if (code != MOECLIP_OK) mc_fail_prefix(err, path);
   }
   if (code != MOECLIP_OK) {
     moeclip_tensors_destroy(t);
@@ -138,8 +133,10 @@ static moeclip_code wrong(moeclip_error *err, const char *what) {
 static moeclip_code parse(const moeclip_tensors *in, json_t **out, moeclip_error *err) {
   const char *text = moeclip_tensors_metadata(in, "moeclip.state");
   json_error_t json_error;
-  *out = text ? json_loads(text, JSON_REJECT_DUPLICATES, &json_error) : NULL;
+  bool no_memory = false;
+  *out = text ? mc_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &json_error, &no_memory) : NULL;
   if (!text) return wrong(err, "there is no moeclip.state");
+  if (no_memory) return mc_fail_memory(err, strlen(text), "a state");
   if (!*out) return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s (byte %d)", json_error.text, json_error.position);
   return MOECLIP_OK;
 }

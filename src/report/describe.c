@@ -1,8 +1,10 @@
 /* What results say of a run, of a data set and of a learned task. */
+#include <string.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
 
@@ -23,7 +25,7 @@ json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *te
   json_t *prompts = n_templates ? mc_json_strings(templates, n_templates) : json_null();
   json_t *classes = json_array();
   for (size_t c = 0; c < moeclip_dataset_classes(dataset); c++) {
-    json_array_append_new(classes, json_string(moeclip_dataset_class_name(dataset, c)));
+    mc_json_append(&classes, json_string(moeclip_dataset_class_name(dataset, c)));
   }
   json_t *same =
       json_pack("{s:I, s:o, s:o}", "test_pictures", (json_int_t)moeclip_dataset_count(dataset, MOECLIP_TEST),
@@ -36,12 +38,15 @@ json_t *mc_describe_column(const moeclip_dataset *dataset, const char *const *te
 moeclip_code mc_state_file_checksum(const char *path, char **out, moeclip_error *err) {
   moeclip_tensors *t;
   *out = NULL;
-  if (access(path, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(path, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(moeclip_tensors_open(path, &t, err));
   const char *s = moeclip_tensors_metadata(t, "moeclip.checksum");
-  if (s) *out = mc_strdup(s);
+  moeclip_code code = MOECLIP_OK;
+  if (s && !(*out = mc_strdup(s))) code = mc_fail_memory(err, strlen(s), path);
   moeclip_tensors_destroy(t);
-  return MOECLIP_OK;
+  return code;
 }
 
 json_t *mc_experts_json(const moeclip_learner *learner, int text) {
@@ -54,10 +59,10 @@ json_t *mc_experts_json(const moeclip_learner *learner, int text) {
     json_t *of_counts = json_array(), *of_frozen = json_array();
     if (moeclip_learner_expert_use(learner, text, b, counts, frozen, MOST, &n, NULL) != MOECLIP_OK) n = 0;
     for (size_t e = 0; e < n && e < MOST; e++) {
-      json_array_append_new(of_counts, json_integer((json_int_t)counts[e]));
-      json_array_append_new(of_frozen, json_boolean(frozen[e]));
+      mc_json_append(&of_counts, json_integer((json_int_t)counts[e]));
+      mc_json_append(&of_frozen, json_boolean(frozen[e]));
     }
-    json_array_append_new(blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
+    mc_json_append(&blocks, json_pack("{s:o, s:o}", "counts", of_counts, "frozen", of_frozen));
   }
   free(counts);
   free(frozen);
@@ -76,7 +81,7 @@ json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_repor
                 mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                 mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
-    json_object_set_new(object, "experts",
+    mc_json_set(&object, "experts",
                         json_pack("{s:o, s:o}", "image", mc_experts_json(learner, 0), "text", mc_experts_json(learner, 1)));
   }
   return object;

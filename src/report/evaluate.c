@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "base/json.h"
+
 static double ratio(int64_t right, int64_t n) { return n > 0 ? (double)right / (double)n : NAN; }
 
 /* Route 0 is the untouched CLIP. */
@@ -20,16 +22,16 @@ json_t *mc_evaluation_json(const moeclip_evaluation *e, const moeclip_learner *l
                            bool per_class) {
   json_t *routes = json_array(), *classes = per_class ? json_array() : NULL;
   for (int r = 0; r < e->n_routes; r++) {
-    json_array_append_new(routes, counts("to", route_name(learner, r), e->routed[r], e->routed_right[r]));
+    mc_json_append(&routes, counts("to", route_name(learner, r), e->routed[r], e->routed_right[r]));
   }
   json_t *object = json_pack("{s:o, s:I, s:I, s:I, s:o, s:o}", "accuracy", mc_json_real(ratio(e->n_right, e->n)), "n",
                              (json_int_t)e->n, "right", (json_int_t)e->n_right, "broken", (json_int_t)e->n_broken,
                              "seconds", mc_json_real(e->seconds), "routes", routes);
   for (size_t c = 0; per_class && c < e->n_classes; c++) {
-    json_array_append_new(classes,
+    mc_json_append(&classes,
                           counts("class", moeclip_dataset_class_name(dataset, c), e->class_n[c], e->class_right[c]));
   }
-  if (per_class) json_object_set_new(object, "classes", classes);
+  if (per_class) mc_json_set(&object, "classes", classes);
   return object;
 }
 

@@ -1,13 +1,15 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/json.h"
+
 #include "report/report.h"
 
 json_t *mc_json_real(double v) { return isfinite(v) ? json_real(v) : json_null(); }
 
 json_t *mc_json_strings(const char *const *s, size_t n) {
   json_t *array = json_array();
-  for (size_t i = 0; i < n; i++) json_array_append_new(array, json_string(s[i]));
+  for (size_t i = 0; i < n; i++) mc_json_append(&array, json_string(s[i]));
   return array;
 }
 

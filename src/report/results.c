@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 
 #define FORMAT "moeclip matrix 1"
@@ -53,10 +53,14 @@ static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
   size_t n;
   json_error_t where;
   *out = NULL;
-  if (access(path, F_OK) != 0) return MOECLIP_OK;
+  bool there;
+  MC_TRY(mc_file_exists(path, &there, err));
+  if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(path, MAX_JSON_BYTES, &data, &n, err));
-  json_t *root = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, &where);
+  bool short_of_memory = false;
+  json_t *root = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &short_of_memory);
   free(data);
+  if (short_of_memory) return no_memory(err);
   if (!root) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; remove it, or choose another folder with --results",
                    path, where.line, where.text);
@@ -75,8 +79,8 @@ static moeclip_code check_run(const json_t *old, const json_t *run, const char *
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)run, key, value) {
     if (json_equal(json_object_get(json_object_get(old, "run"), key), value)) continue;
-    char *was = json_dumps(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
-    char *is = json_dumps(value, JSON_ENCODE_ANY);
+    char *was = mc_json_text(json_object_get(json_object_get(old, "run"), key), JSON_ENCODE_ANY);
+    char *is = mc_json_text(value, JSON_ENCODE_ANY);
     mc_fail(err, MOECLIP_ERROR_MISMATCH,
             "%s: holds the results of another run (%s was %.100s, now %.100s); choose another folder for the results",
             path, key, was ? was : "nothing", is ? is : "nothing");
@@ -128,8 +132,10 @@ static moeclip_code merge_columns(json_t *columns, const json_t *old, json_t *ro
     for (int t = 0; t < n_tasks; t++) {
       if (strcmp(tasks[t], name) == 0) task = t;
     }
-    json_object_set_new(column, "task", task < 0 ? json_null() : json_integer(task));
-    if (json_array_append(columns, column) != 0) return no_memory(err);
+    if (json_object_set_new(column, "task", task < 0 ? json_null() : json_integer(task)) != 0 ||
+        json_array_append(columns, column) != 0) {
+      return no_memory(err);
+    }
   }
   return MOECLIP_OK;
 }
@@ -153,8 +159,11 @@ static moeclip_code sort_columns(mc_results *r, moeclip_error *err) {
   json_array_foreach(columns, i, column) {
     if (!json_is_integer(json_object_get(column, "task"))) json_array_append(sorted, column);
   }
-  if (json_array_size(sorted) != n || json_object_set_new(r->root, "columns", sorted) != 0) return no_memory(err);
-  return MOECLIP_OK;
+  if (json_array_size(sorted) != n) {
+    json_decref(sorted);
+    return no_memory(err);
+  }
+  return json_object_set_new(r->root, "columns", sorted) == 0 ? MOECLIP_OK : no_memory(err);
 }
 
 static moeclip_code take_over(mc_results *r, const char *path, json_t *old, const char *const *tasks, int n_tasks,
@@ -170,7 +179,7 @@ static moeclip_code take_over(mc_results *r, const char *path, json_t *old, cons
   json_t *learned = json_object_get(old, "learned");
   for (int t = 0; t < n_tasks; t++) {
     json_t *report = json_object_get(learned, tasks[t]);
-    if (report) json_object_set(json_object_get(r->root, "learned"), tasks[t], report);
+    if (report && json_object_set(json_object_get(r->root, "learned"), tasks[t], report) != 0) return no_memory(err);
   }
   return json_object_set(r->root, "rows", rows) == 0 ? MOECLIP_OK : no_memory(err);
 }
@@ -277,7 +286,7 @@ static moeclip_code put_summary(mc_results *r, const mc_matrix *m, moeclip_error
   for (int k = 0; k < 4; k++) {
     json_t *columns = json_object();
     for (int j = 0; j < m->n_columns; j++) {
-      json_object_set_new(columns, m->names[j], mc_json_real(part_of(mc_matrix_column(m, j), k)));
+      mc_json_set(&columns, m->names[j], mc_json_real(part_of(mc_matrix_column(m, j), k)));
     }
     json_t *object =
         json_pack("{s:o, s:o}", "mean", mc_json_real(part_of(mc_matrix_summary(m), k)), "columns", columns);
@@ -321,7 +330,7 @@ static moeclip_code write_drawn(const mc_results *r, const mc_matrix *m, bool sv
 }
 
 static moeclip_code write_json(const mc_results *r, moeclip_error *err) {
-  char *text = json_dumps(r->root, JSON_INDENT(1));
+  char *text = mc_json_text(r->root, JSON_INDENT(1));
   if (!text) return no_memory(err);
   char *line = mc_format("%s\n", text);
   moeclip_code code = line ? write_text(r, "matrix.json", line, strlen(line), err) : no_memory(err);

@@ -55,7 +55,7 @@ moeclip_code mc_index_fail(const moeclip_index *x, const char *doing, moeclip_er
       return mc_fail(err, MOECLIP_ERROR_IO,
                      "%s: another process has been writing to it for more than %d seconds; try again later", x->path,
                      BUSY_MS / 1000);
-    case SQLITE_FULL: return mc_fail(err, MOECLIP_ERROR_IO, "%s: the disk is full", x->path);
+    case SQLITE_FULL: return mc_fail(err, MOECLIP_ERROR_IO, "%s: the disk is full; make room there, then try again", x->path);
     case SQLITE_READONLY: return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be written: %s", x->path, message);
     default: return mc_fail(err, MOECLIP_ERROR_IO, "%s: %s: %s", x->path, doing, message);
   }
@@ -111,7 +111,9 @@ moeclip_code mc_index_get_meta(const moeclip_index *x, const char *key, char **o
   if (code == MOECLIP_OK && row) {
     const char *value = sqlite3_column_blob(s, 0);
     size_t n = (size_t)sqlite3_column_bytes(s, 0);
-    if (value && memchr(value, 0, n)) {
+    if (!value && sqlite3_errcode(x->db) == SQLITE_NOMEM) {
+      code = mc_fail_memory(err, n, x->path);
+    } else if (value && memchr(value, 0, n)) {
       code = mc_index_damaged(x, key, err);
     } else if (!(*out = mc_strndup(value ? value : "", n))) {
       code = mc_fail_memory(err, n, x->path);
@@ -248,6 +250,14 @@ static moeclip_code check_schema(const moeclip_index *x, moeclip_error *err) {
   return code;
 }
 
+static moeclip_code nothing_in(const moeclip_index *x, bool *nothing, moeclip_error *err) {
+  int64_t tables, application;
+  MC_TRY(pragma(x, "SELECT count(*) FROM sqlite_schema", &tables, err));
+  MC_TRY(pragma(x, "PRAGMA application_id", &application, err));
+  *nothing = tables == 0 && application == 0;
+  return MOECLIP_OK;
+}
+
 static moeclip_code create_schema(moeclip_index *x, bool relative, moeclip_error *err) {
   char pragmas[96];
   moeclip_code code = mc_index_exec(x, "BEGIN IMMEDIATE", err);
@@ -294,6 +304,7 @@ static moeclip_code open_file(moeclip_index *x, const char *path, bool create, i
   x->path = mc_strdup(path);
   if (!x->path) return mc_fail_memory(err, strlen(path), "a path");
   bool there = stat(path, &st) == 0, empty = !there || st.st_size == 0;
+  if (!there && errno != ENOENT && errno != ENOTDIR) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));
   if (there && !S_ISREG(st.st_mode)) return mc_fail(err, MOECLIP_ERROR_IO, "%s: not a regular file", path);
   if (!there && !create) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
   if (empty && !create) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: is empty, not an index of moeclip", path);
@@ -306,6 +317,9 @@ static moeclip_code open_file(moeclip_index *x, const char *path, bool create, i
   if (!x->db) return mc_fail_memory(err, 0, path);
   if (status != SQLITE_OK) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, sqlite3_errmsg(x->db));
   MC_TRY(configure(x, err));
+  /* What a creation that was broken off had written is taken back by now. */
+  if (!empty) MC_TRY(nothing_in(x, &empty, err));
+  if (empty && !create) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: is empty, not an index of moeclip", path);
   if (empty) MC_TRY(create_schema(x, relative == 1, err));
   MC_TRY(check_schema(x, err));
   MC_TRY(mc_index_reload(x, err));

@@ -61,6 +61,7 @@ moeclip_code mc_index_column_path(const moeclip_index *x, sqlite3_stmt *s, int c
   const char *stored = sqlite3_column_blob(s, column);
   size_t n = (size_t)sqlite3_column_bytes(s, column);
   *out = NULL;
+  if (!stored && sqlite3_errcode(x->db) == SQLITE_NOMEM) return mc_fail_memory(err, n, x->path);
   if (!stored || n > MC_MAX_PATH || memchr(stored, 0, n) || (!x->relative && stored[0] != '/')) {
     return mc_index_damaged(x, "a path", err);
   }

@@ -35,6 +35,7 @@ static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const 
 static moeclip_code list(const walk *w, const char *folder, names *out, int *failed, moeclip_error *err) {
   DIR *dir = opendir(folder);
   *failed = dir ? 0 : errno;
+  if (!dir && errno == ENOMEM) return mc_fail_memory(err, 0, folder); /* no fault of the folder's, whose pictures would be left out */
   if (!dir) return MOECLIP_OK;
   moeclip_code code = MOECLIP_OK;
   while (code == MOECLIP_OK) {

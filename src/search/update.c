@@ -53,8 +53,7 @@ moeclip_code mc_update_picture(mc_update *u, const mc_todo *t, int64_t *id, moec
   bool row;
   char *stored = mc_index_stored_path(x, t->path);
   if (!stored) return mc_fail_memory(err, strlen(t->path), "a path");
-  sqlite3_bind_blob(s, 1, stored, (int)strlen(stored), SQLITE_TRANSIENT);
-  free(stored);
+  sqlite3_bind_blob(s, 1, stored, (int)strlen(stored), SQLITE_STATIC); /* a copy could fail, and NULL would stay bound */
   sqlite3_bind_int64(s, 2, t->size);
   sqlite3_bind_int64(s, 3, t->mtime_ns);
   sqlite3_bind_blob(s, 4, t->sha256, 32, SQLITE_STATIC);
@@ -66,6 +65,8 @@ moeclip_code mc_update_picture(mc_update *u, const mc_todo *t, int64_t *id, moec
   moeclip_code code = mc_index_step(x, s, &row, err);
   *id = row ? sqlite3_column_int64(s, 0) : 0;
   sqlite3_reset(s);
+  sqlite3_bind_null(s, 1);
+  free(stored);
   return code == MOECLIP_OK && !row ? mc_fail(err, MOECLIP_ERROR_INTERNAL, "%s: a row was not written", x->path) : code;
 }
 
@@ -271,8 +272,9 @@ static moeclip_code scan(mc_update *u, const char *const *given, size_t n_given,
   *n_roots = n;
   for (size_t i = 0; i < n; i++) {
     (*roots)[i] = all ? mc_strdup(u->index->roots[i]) : realpath(given[i], NULL);
+    if (!(*roots)[i] && (all || errno == ENOMEM)) return mc_fail_memory(err, 0, "a path");
     if (!(*roots)[i])
-      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder", all ? u->index->roots[i] : given[i]);
+      return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot read the folder: %s", given[i], strerror(errno));
     MC_TRY(mc_scan_folder(s, (*roots)[i], u->options->hidden, u->callbacks, err));
   }
   return mc_scan_links(s, u->options->hidden, u->callbacks, err);
@@ -338,8 +340,7 @@ static moeclip_code look_up(mc_update *u, const char *path, known *k, moeclip_er
   *k = (known){0};
   char *stored = mc_index_stored_path(u->index, path);
   if (!stored) return mc_fail_memory(err, strlen(path), "a path");
-  sqlite3_bind_blob(u->find, 1, stored, (int)strlen(stored), SQLITE_TRANSIENT);
-  free(stored);
+  sqlite3_bind_blob(u->find, 1, stored, (int)strlen(stored), SQLITE_STATIC);
   moeclip_code code = mc_index_step(u->index, u->find, &row, err);
   if (code == MOECLIP_OK && row) {
     *k = (known){.id = sqlite3_column_int64(u->find, 0),
@@ -350,6 +351,8 @@ static moeclip_code look_up(mc_update *u, const char *path, known *k, moeclip_er
     if (sqlite3_column_bytes(u->find, 3) == 32) memcpy(k->sha256, sqlite3_column_blob(u->find, 3), 32);
   }
   sqlite3_reset(u->find);
+  sqlite3_bind_null(u->find, 1);
+  free(stored);
   return code;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 
 enum { MAX_TEXT = 2000 };
@@ -69,7 +70,7 @@ static moeclip_code parse_flag(const char *text, bool *out, moeclip_error *err) 
 static moeclip_code make_key(mc_ask *a, moeclip_error *err) {
   json_t *o = json_pack("{s:O?, s:O?, s:s, s:i, s:b}", "l", a->label_list, "p", a->template_list, "t", a->task, "k", a->top,
                         "e", a->explain);
-  a->key = o ? json_dumps(o, JSON_COMPACT) : NULL;
+  a->key = o ? mc_json_text(o, JSON_COMPACT) : NULL;
   json_decref(o);
   /* Only the task's name was not checked to be UTF-8 yet. */
   return a->key ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"task\" is not UTF-8");
@@ -287,7 +288,7 @@ json_t *mc_learn_ask_json(const mc_learn_ask *a) {
     if (numbers[i].kind == WHOLE_INT) v = json_integer(*(const int *)field);
     if (numbers[i].kind == WHOLE_LONG) v = json_integer(*(const int64_t *)field);
     if (numbers[i].kind == REAL && isfinite(*(const double *)field)) v = json_real(*(const double *)field);
-    if (v) json_object_set_new(o, numbers[i].name, v);
+    if (v) mc_json_set(&o, numbers[i].name, v);
   }
   return o;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/ask.h"
 #include "serve/http.h"
@@ -156,8 +157,8 @@ static json_t *gates_json(const moeclip_explanation *e) {
   json_t *rows = json_array();
   for (int b = 0; b < e->n_blocks; b++) {
     json_t *row = json_array();
-    for (int x = 0; x < e->n_experts; x++) json_array_append_new(row, mc_json_real((double)e->gate[b * e->n_experts + x]));
-    json_array_append_new(rows, row);
+    for (int x = 0; x < e->n_experts; x++) mc_json_append(&row, mc_json_real((double)e->gate[b * e->n_experts + x]));
+    mc_json_append(&rows, row);
   }
   return rows;
 }
@@ -165,7 +166,7 @@ static json_t *gates_json(const moeclip_explanation *e) {
 static json_t *explanation_json(const mc_generation *g, const moeclip_explanation *e) {
   json_t *errors = json_array();
   for (int t = 0; t < e->n_tasks; t++) {
-    json_array_append_new(errors, json_pack("{s:o, s:o, s:o}", "task", task_json(g, t), "error", mc_json_real(e->error[t]),
+    mc_json_append(&errors, json_pack("{s:o, s:o, s:o}", "task", task_json(g, t), "error", mc_json_real(e->error[t]),
                                             "threshold", mc_json_real(e->threshold[t])));
   }
   return json_pack("{s:o, s:o, s:o}", "errors", errors, "reference_error", mc_json_real(e->reference_error), "gates",
@@ -177,12 +178,12 @@ static json_t *answer_json(const mc_work *w, int i, const char *file) {
   json_t *labels = json_array();
   for (int k = 0; k < a->n_labels; k++) {
     const char *name = w->labels ? w->labels[a->label[k]] : a->name[k];
-    json_array_append_new(labels, json_pack("{s:s, s:i, s:o}", "name", name, "index", a->label[k], "probability",
+    mc_json_append(&labels, json_pack("{s:s, s:i, s:o}", "name", name, "index", a->label[k], "probability",
                                             mc_json_real((double)a->probability[k])));
   }
   json_t *o = json_pack("{s:s, s:o, s:o, s:o}", "file", file, "task", task_json(w->generation, a->task), "score",
                         mc_json_real(a->score), "labels", labels);
-  if (w->explain) json_object_set_new(o, "explanation", explanation_json(w->generation, &w->explanations[i]));
+  if (w->explain) mc_json_set(&o, "explanation", explanation_json(w->generation, &w->explanations[i]));
   return o;
 }
 
@@ -199,7 +200,7 @@ static enum MHD_Result classify(mc_request *r, mc_ask *ask, pictures *p) {
   if (p->n_good == 0 || !ask_engine(r, &w, &result)) {
     json_t *answers = json_array();
     for (size_t i = 0; i < p->n; i++) {
-      json_array_append_new(answers, p->place[i] >= 0 ? answer_json(&w, p->place[i], file_name(r, i))
+      mc_json_append(&answers, p->place[i] >= 0 ? answer_json(&w, p->place[i], file_name(r, i))
                                                       : broken_json(file_name(r, i), p->messages[i]));
     }
     result = mc_reply_json(r, 200, json_pack("{s:o}", "answers", answers), 15);
@@ -224,7 +225,7 @@ enum MHD_Result mc_post_classify(mc_request *r) {
 
 static json_t *values_json(const mc_work *w, int i) {
   json_t *values = json_array();
-  for (int k = 0; k < w->embed; k++) json_array_append_new(values, json_real((double)w->values[i * w->embed + k]));
+  for (int k = 0; k < w->embed; k++) mc_json_append(&values, json_real((double)w->values[i * w->embed + k]));
   return values;
 }
 
@@ -244,7 +245,7 @@ enum MHD_Result mc_post_embed_image(mc_request *r) {
     json_t *list = json_array();
     for (size_t i = 0; i < p.n; i++) {
       int k = p.place[i];
-      json_array_append_new(list, k < 0 ? broken_json(file_name(r, i), p.messages[i])
+      mc_json_append(&list, k < 0 ? broken_json(file_name(r, i), p.messages[i])
                                         : json_pack("{s:s, s:o, s:o}", "file", file_name(r, i), "task",
                                                     task_json(w.generation, w.tasks[k]), "values", values_json(&w, k)));
     }
@@ -269,7 +270,7 @@ enum MHD_Result mc_post_embed_text(mc_request *r) {
   if (!ask_engine(r, &w, &result)) {
     json_t *list = json_array();
     for (int i = 0; i < w.n; i++) {
-      json_array_append_new(list, json_pack("{s:s, s:o}", "text", ask.texts[i], "values", values_json(&w, i)));
+      mc_json_append(&list, json_pack("{s:s, s:o}", "text", ask.texts[i], "values", values_json(&w, i)));
     }
     result = mc_reply_json(r, 200, json_pack("{s:i, s:o}", "dim", r->s->sizes.embed, "embeddings", list), 9);
   }

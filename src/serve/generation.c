@@ -1,8 +1,9 @@
 /* A model and what it has learned, as one thing that is exchanged as a whole. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/report.h"
 #include "serve/engine.h"
@@ -15,7 +16,7 @@ static json_t *expert_use(const moeclip_learner *learner) {
     json_array_foreach(blocks, b, block) {
       json_t *entry = json_pack("{s:s, s:i}", "tower", text ? "text" : "image", "block", (int)b);
       json_object_update(entry, block);
-      json_array_append_new(all, entry);
+      mc_json_append(&all, entry);
     }
     json_decref(blocks);
   }
@@ -28,20 +29,22 @@ static moeclip_code describe(mc_generation *g, moeclip_error *err) {
   for (int i = 0; i < g->n_tasks; i++) {
     MC_TRY(moeclip_learner_task(g->learner, i, &t, err));
     json_t *use = i == g->n_tasks - 1 && moeclip_learner_blocks(g->learner, 0) > 0 ? expert_use(g->learner) : json_null();
-    json_array_append_new(
-        tasks, json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "name", t.name, "classes",
+    mc_json_append(
+        &tasks, json_pack("{s:s, s:o, s:o, s:I, s:I, s:o, s:o}", "name", t.name, "classes",
                          mc_json_strings(t.classes, t.n_classes), "templates", mc_json_strings(t.templates, t.n_templates),
                          "iterations", (json_int_t)t.iterations, "images", (json_int_t)t.images, "threshold",
                          mc_json_real(t.threshold), "expert_use", use));
   }
-  g->tasks = json_dumps(tasks, JSON_COMPACT | JSON_REAL_PRECISION(15));
+  g->tasks = mc_json_text(tasks, JSON_COMPACT | JSON_REAL_PRECISION(15));
   json_decref(tasks);
   return g->tasks ? MOECLIP_OK : mc_fail_memory(err, 4096, "the list of tasks");
 }
 
 /* Without a state, the untouched CLIP: a learner with the smallest adapters there are. */
 static moeclip_code open_learner(const mc_serve_options *o, mc_generation *g, moeclip_error *err) {
-  if (access(o->state, F_OK) == 0) return moeclip_learner_load(g->model, o->state, o->alexnet, &g->learner, err);
+  bool there;
+  MC_TRY(mc_file_exists(o->state, &there, err));
+  if (there) return moeclip_learner_load(g->model, o->state, o->alexnet, &g->learner, err);
   moeclip_learner_options small;
   moeclip_learner_options_defaults(&small);
   small.n_experts = small.top_k;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 
 const mc_route mc_routes[] = {
@@ -112,7 +113,7 @@ static enum MHD_Result refuse_now(mc_request *r, const char *url) {
     char allowed[64];
     put_allowed(url, allowed, sizeof allowed);
     json_t *o = json_pack("{s:{s:s, s:s}}", "error", "code", "method_not_allowed", "message", r->refusal);
-    char *text = json_dumps(o, JSON_COMPACT);
+    char *text = mc_json_text(o, JSON_COMPACT);
     json_decref(o);
     if (!text) return MHD_NO;
     struct MHD_Response *response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);

@@ -114,7 +114,9 @@ static moeclip_code open_learner(running *r, moeclip_error *err) {
   model.activation = (moeclip_activation)o->activation;
   model.precision = (moeclip_precision)o->precision;
   MC_TRY(moeclip_model_load(o->model, &model, &r->model, err));
-  if (access(o->state, F_OK) == 0) {
+  bool there;
+  MC_TRY(mc_file_exists(o->state, &there, err));
+  if (there) {
     MC_TRY(moeclip_learner_load(r->model, o->state, o->alexnet, &r->learner, err));
   } else {
     moeclip_learner_options learner = o->learner;

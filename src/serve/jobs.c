@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/paths.h"
 #include "serve/server.h"
@@ -49,7 +50,7 @@ static char *data_path(mc_jobs *j, const char *name) { return mc_format("%s/%s",
 moeclip_code mc_job_write(mc_jobs *j, const mc_job *job, moeclip_error *err) {
   json_t *o = json_pack("{s:I, s:s, s:b, s:i, s:o}", "id", (json_int_t)job->id, "path", job->path, "upload", job->upload,
                         "attempts", job->attempts, "ask", mc_learn_ask_json(&job->ask));
-  char *text = o ? json_dumps(o, JSON_INDENT(1)) : NULL, *path = data_path(j, "job.json");
+  char *text = o ? mc_json_text(o, JSON_INDENT(1)) : NULL, *path = data_path(j, "job.json");
   moeclip_code code = text && path ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 1024, "a job");
   json_decref(o);
   free(text);
@@ -108,11 +109,13 @@ static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
   size_t n;
   mc_learn_ask ask;
   char *path = data_path(j, "job.json");
-  if (!path || access(path, F_OK) != 0) {
+  bool there = false;
+  moeclip_code code = path ? mc_file_exists(path, &there, err) : mc_fail_memory(err, 256, "a job");
+  if (code != MOECLIP_OK || !there) {
     free(path);
-    return MOECLIP_OK;
+    return code;
   }
-  moeclip_code code = mc_file_read(path, MAX_JOB_BYTES, &data, &n, err);
+  code = mc_file_read(path, MAX_JOB_BYTES, &data, &n, err);
   json_t *o = code == MOECLIP_OK ? json_loadb((const char *)data, n, 0, NULL) : NULL;
   const char *where = json_string_value(json_object_get(o, "path"));
   mc_learn_ask_defaults(&ask);
@@ -312,7 +315,7 @@ json_t *mc_jobs_list(mc_jobs *j) {
   pthread_mutex_lock(&j->mutex);
   for (int i = j->n - 1; i >= 0; i--) {
     json_t *o = job_json(j->list[i]);
-    json_array_append(list, json_object_get(o, "job"));
+    mc_json_append(&list, json_incref(json_object_get(o, "job")));
     json_decref(o);
   }
   pthread_mutex_unlock(&j->mutex);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/ask.h"
 #include "serve/http.h"
@@ -116,7 +117,7 @@ static bool next_event(stream *t) {
   }
   json_t *job = mc_jobs_watch(&s->jobs, t->id, &t->revision, mc_serve_clock() + ping, &t->ended);
   free(t->text);
-  char *data = job ? json_dumps(job, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+  char *data = job ? mc_json_text(job, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
   if (data && t->ended) {
     /* The last state as progress too, for those who only listen to that. */
     t->text = mc_format("event: progress\ndata: %s\n\nevent: end\ndata: %s\n\n", data, data);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "report/evaluate.h"
 #include "report/results.h"
@@ -116,18 +117,18 @@ static char *matrix_text(const json_t *root) {
   if (mc_matrix_of_results(root, &x, NULL) != MOECLIP_OK) return NULL;
   json_t *columns = json_array(), *rows = json_array();
   for (int c = 0; c < x.m.n_columns; c++) {
-    if (x.m.tasks[c] >= 0) json_array_append_new(columns, json_string(x.m.names[c]));
+    if (x.m.tasks[c] >= 0) mc_json_append(&columns, json_string(x.m.names[c]));
   }
   for (int i = 1; i < x.m.n_rows; i++) {
     json_t *accuracy = json_array();
     for (int c = 0; c < x.m.n_columns; c++) {
       double v = x.m.accuracy[(size_t)i * (size_t)x.m.n_columns + (size_t)c];
-      if (x.m.tasks[c] >= 0) json_array_append_new(accuracy, percent(v));
+      if (x.m.tasks[c] >= 0) mc_json_append(&accuracy, percent(v));
     }
-    json_array_append_new(rows, json_pack("{s:s, s:o}", "after", x.m.after[i], "accuracy", accuracy));
+    mc_json_append(&rows, json_pack("{s:s, s:o}", "after", x.m.after[i], "accuracy", accuracy));
   }
   json_t *o = json_pack("{s:o, s:o}", "columns", columns, "rows", rows);
-  char *text = o && json_array_size(columns) > 0 ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
+  char *text = o && json_array_size(columns) > 0 ? mc_json_text(o, JSON_COMPACT | JSON_REAL_PRECISION(8)) : NULL;
   json_decref(o);
   mc_matrix_of_clear(&x);
   return text;
@@ -160,16 +161,17 @@ static json_t *new_column(const mc_job *job, const moeclip_dataset *dataset, con
     if (moeclip_learner_task(learner, t, &info, NULL) == MOECLIP_OK && strcmp(info.name, job->ask.name) == 0) task = t;
   }
   json_t *column = mc_describe_column(dataset, NULL, 0, json_integer(task));
-  json_object_set_new(column, "served", mc_learn_ask_json(&job->ask));
-  if (job->ask.templates) json_object_set(json_object_get(column, "same"), "templates", job->ask.templates);
-  return column;
+  mc_json_set(&column, "served", mc_learn_ask_json(&job->ask));
+  if (!job->ask.templates || json_object_set(json_object_get(column, "same"), "templates", job->ask.templates) == 0) return column;
+  json_decref(column);
+  return NULL;
 }
 
 moeclip_code mc_measure(mc_jobs *j, mc_job *job, const moeclip_dataset *dataset, moeclip_model *model, moeclip_learner *learner,
                         const moeclip_learn_report *report, const moeclip_callbacks *callbacks, moeclip_error *err) {
   mc_results results;
   json_t *columns = json_array();
-  json_array_append_new(columns, new_column(job, dataset, learner));
+  mc_json_append(&columns, new_column(job, dataset, learner));
   MC_TRY(open_results(j->s, model, learner, columns, &results, err));
   moeclip_code code = MOECLIP_OK;
   if (report->task >= 0) code = mc_results_put_learned(&results, job->ask.name, mc_report_json(learner, report), err);

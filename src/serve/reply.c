@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "serve/http.h"
 
@@ -45,7 +46,7 @@ enum MHD_Result mc_reply(mc_request *r, unsigned status, const char *type, char 
 }
 
 enum MHD_Result mc_reply_json(mc_request *r, unsigned status, json_t *object, int digits) {
-  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION((size_t)digits)) : NULL;
+  char *text = object ? mc_json_text(object, JSON_COMPACT | JSON_REAL_PRECISION((size_t)digits)) : NULL;
   json_decref(object);
   if (!text) return status == 503 ? MHD_NO : mc_reply_error(r, 503, "out of memory");
   return mc_reply(r, status, "application/json", text, strlen(text));

@@ -39,7 +39,8 @@ static moeclip_code unpack(size_t n_lines, char **text, size_t *n_text, moeclip_
     size_t end = n + room - z.avail_out;
     for (; n < end; n++) lines += buffer[n] == '\n';
   }
-  if (lines < n_lines) code = mc_fail(err, MOECLIP_ERROR_INTERNAL, "the built-in vocabulary has fewer than %zu lines", n_lines);
+  if (status == Z_MEM_ERROR) code = mc_fail_memory(err, 0, "unpacking the vocabulary");
+  else if (lines < n_lines) code = mc_fail(err, MOECLIP_ERROR_INTERNAL, "the built-in vocabulary has fewer than %zu lines", n_lines);
 done:
   inflateEnd(&z);
   if (code != MOECLIP_OK) {

@@ -109,6 +109,16 @@ moeclip_code mc_adamw_check(const mc_adamw *o, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+moeclip_code mc_adamw_check_values(const mc_adamw *o, moeclip_error *err) {
+  for (size_t i = 0; i < o->n_entries; i++) {
+    const mc_param *p = o->entries[i].param;
+    if (!mc_all_finite(p->value, p->n)) {
+      return mc_fail(err, MOECLIP_ERROR_NUMERIC, "the last step made %s infinite", o->entries[i].name);
+    }
+  }
+  return MOECLIP_OK;
+}
+
 double mc_adamw_clip(mc_adamw *o, mc_compute *cp, double limit) {
   double square = 0;
   for (size_t i = 0; i < o->n_entries; i++) {
@@ -146,7 +156,7 @@ static moeclip_code load_moment(const moeclip_tensors *in, const char *parameter
   char name[256];
   snprintf(name, sizeof name, "optimizer.%s.%s", parameter, what);
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
-  if (!t || (int64_t)moeclip_tensor_elements(t) != p->n) {
+  if (!t || t->dtype != MOECLIP_F32 || (int64_t)moeclip_tensor_elements(t) != p->n) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "the checkpoint has no %s of %lld numbers", name, (long long)p->n);
   }
   moeclip_tensor_to_f32(t, to);

@@ -32,6 +32,8 @@ void mc_adamw_step(mc_adamw *o, mc_compute *cp, double lr);
 
 /* Fails, naming the parameter, when a gradient is NaN or infinite. */
 moeclip_code mc_adamw_check(const mc_adamw *o, moeclip_error *err);
+/* Of the parameters themselves, which a step may have made infinite: nothing of that kind is ever written. */
+moeclip_code mc_adamw_check_values(const mc_adamw *o, moeclip_error *err);
 
 /* Scales all gradients so that their common L2 norm is at most `limit`. Returns the norm before. */
 double mc_adamw_clip(mc_adamw *o, mc_compute *cp, double limit);

@@ -7,10 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "data/pairs.h"
-#include "model/precision.h"
+#include "files/collection.h"
 #include "model/model.h"
+#include "model/precision.h"
 #include "train/optimizer.h"
 #include "train/shared_loader.h"
 #include "train/step.h"
@@ -71,7 +73,7 @@ static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moecl
 
 static moeclip_code restore(void *context, const char *name, mc_param *p, moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(context, name);
-  if (!t || (int64_t)moeclip_tensor_elements(t) != p->n) {
+  if (!t || t->dtype != MOECLIP_F32 || (int64_t)moeclip_tensor_elements(t) != p->n) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "the checkpoint has no tensor %s of %lld numbers", name, (long long)p->n);
   }
   moeclip_tensor_to_f32(t, p->value);
@@ -86,12 +88,22 @@ static moeclip_code write_checkpoint_alone(pretraining *p, moeclip_error *err) {
   moeclip_code code = key ? moeclip_tensors_create(&t, err) : mc_fail_memory(err, 256, "a checkpoint");
   if (code == MOECLIP_OK) code = mc_clip_store(p->clip, MOECLIP_F32, t, err);
   if (code == MOECLIP_OK) code = mc_adamw_store(p->optimizer, t, err);
-  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "run", key, err);
-  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "step", number, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.run", key, err);
+  if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(t, "checkpoint.step", number, err);
+  if (code == MOECLIP_OK) code = mc_tensors_seal(t, err);
   if (code == MOECLIP_OK) code = moeclip_tensors_write_safetensors(t, p->checkpoint, err);
   moeclip_tensors_destroy(t);
   free(key);
   return code;
+}
+
+/* Nothing infinite is ever written. */
+static moeclip_code check_values(pretraining *p, double lr, moeclip_error *err) {
+  char where[96];
+  moeclip_code code = moeclip_comm_agree(p->options->comm, mc_adamw_check_values(p->optimizer, err), err);
+  if (code != MOECLIP_ERROR_NUMERIC) return code;
+  snprintf(where, sizeof where, "pretrain, step %lld, learning rate %g", (long long)p->step - 1, lr);
+  return mc_fail_prefix(err, where);
 }
 
 static moeclip_code write_checkpoint(pretraining *p, moeclip_error *err) {
@@ -105,9 +117,9 @@ static moeclip_code read_checkpoint(pretraining *p, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   MC_TRY(moeclip_tensors_open(p->checkpoint, &t, err));
   char *key = run_key(p->options, mc_pairs_count(p->pairs));
-  const char *run = moeclip_tensors_metadata(t, "run"), *step = moeclip_tensors_metadata(t, "step");
-  moeclip_code code = MOECLIP_OK;
-  if (!key || !run || !step || strcmp(run, key) != 0) {
+  const char *run = moeclip_tensors_metadata(t, "checkpoint.run"), *step = moeclip_tensors_metadata(t, "checkpoint.step");
+  moeclip_code code = key ? moeclip_tensors_verify(t, 1, err) : mc_fail_memory(err, 256, "a checkpoint");
+  if (code == MOECLIP_OK && (!run || !step || strcmp(run, key) != 0)) {
     code = mc_fail(err, MOECLIP_ERROR_MISMATCH, "belongs to a run with other options; remove it to start anew");
   }
   if (code == MOECLIP_OK) code = mc_clip_each(p->clip, restore, t, err);
@@ -159,9 +171,9 @@ static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bo
   const moeclip_pretrain_options *o = p->options;
   p->checkpoint = o->checkpoint ? mc_strdup(o->checkpoint) : mc_format("%s.part", o->out ? o->out : "");
   moeclip_code code = p->checkpoint ? MOECLIP_OK : mc_fail_memory(err, 256, "a file name");
-  int there = p->checkpoint && access(p->checkpoint, F_OK) == 0;
-  moeclip_comm_broadcast(o->comm, &there, sizeof there);
-  *resumed = there != 0;
+  *resumed = false;
+  if (code == MOECLIP_OK) code = mc_file_exists(p->checkpoint, resumed, err);
+  moeclip_comm_broadcast(o->comm, resumed, sizeof *resumed);
   if (code == MOECLIP_OK) code = prepare(p, resumed, err);
   MC_TRY(moeclip_comm_agree(o->comm, code, err));
   MC_TRY(mc_set_precision(p->cp, o->precision, o->comm, err));
@@ -212,7 +224,7 @@ static moeclip_code run_step(pretraining *p, const mc_shared_batch *batch, doubl
   }
   if (code == MOECLIP_ERROR_NUMERIC) {
     char where[96];
-    snprintf(where, sizeof where, "step %lld, learning rate %g", (long long)p->step, lr);
+    snprintf(where, sizeof where, "pretrain, step %lld, learning rate %g", (long long)p->step, lr);
     return mc_fail_prefix(err, where);
   }
   MC_TRY(code);
@@ -250,6 +262,7 @@ static moeclip_code run_steps(pretraining *p, const moeclip_callbacks *callbacks
     int wanted = (stop && p->step < p->n_steps ? 1 : 0) |
                  (moeclip_comm_rank(o->comm) == 0 && mc_watch_checkpoint_due(watch) ? 2 : 0);
     wanted = moeclip_comm_any(o->comm, wanted);
+    if (wanted || p->step == p->n_steps) MC_TRY(check_values(p, lr, err));
     if (wanted) MC_TRY(write_checkpoint(p, err));
     if (wanted & 1) return moeclip_comm_agree(o->comm, mc_watch_cancelled(watch, err), err);
   }

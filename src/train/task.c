@@ -77,6 +77,13 @@ static moeclip_code start(training *r, moeclip_error *err) {
   return mc_shared_loader_create(r->comm, &t->pictures, &loader, t->callbacks, &r->loader, err);
 }
 
+static moeclip_code say_where(const mc_task_training *t, moeclip_code code, int64_t step, double lr, moeclip_error *err) {
+  char where[320];
+  if (code != MOECLIP_ERROR_NUMERIC) return code;
+  snprintf(where, sizeof where, "task %.200s, step %lld, learning rate %g", t->name, (long long)step, lr);
+  return mc_fail_prefix(err, where);
+}
+
 static moeclip_code run_step(training *r, const mc_shared_batch *batch, int64_t step, double lr, double *loss,
                              moeclip_error *err) {
   const mc_task_training *t = r->t;
@@ -93,13 +100,8 @@ static moeclip_code run_step(training *r, const mc_shared_batch *batch, int64_t 
     code = mc_adamw_check(r->optimizer, err);
     if (code != MOECLIP_OK) code = moeclip_comm_agree(r->comm, code, err); /* the sums are the same everywhere */
   }
-  if (code == MOECLIP_ERROR_NUMERIC) {
-    char where[320];
-    snprintf(where, sizeof where, "task %.200s, step %lld, learning rate %g", t->name, (long long)step, lr);
-    return mc_fail_prefix(err, where);
-  }
   if (code == MOECLIP_OK) mc_adamw_step(r->optimizer, m->compute, lr);
-  return code;
+  return say_where(t, code, step, lr, err);
 }
 
 /* The ranks stop at the same step, and rank 0's clock says when a checkpoint is due. */
@@ -107,6 +109,11 @@ static moeclip_code checkpoint_or_stop(training *r, mc_watch *watch, int64_t ste
   const mc_task_training *t = r->t;
   int wanted = (stop ? 1 : 0) | (moeclip_comm_rank(r->comm) == 0 && mc_watch_checkpoint_due(watch) ? 2 : 0);
   wanted = moeclip_comm_any(r->comm, wanted);
+  /* The parameters are the same everywhere. */
+  if (last || (t->checkpoint && wanted)) {
+    moeclip_code code = mc_adamw_check_values(r->optimizer, err);
+    MC_TRY(say_where(t, moeclip_comm_agree(r->comm, code, err), step - 1, watch->progress.learning_rate, err));
+  }
   if (last) return MOECLIP_OK;
   if (t->checkpoint && wanted) {
     if (r->comm) {

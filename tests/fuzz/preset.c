@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     /* What is printed is taken again, and is the same. */
     settings again = {.whole = 5, .real = 0.5};
     json_t *printed = json_object();
-    mc_preset_put(printed, fields, 5, &s);
+    mc_preset_put(&printed, fields, 5, &s);
     if (mc_preset_take(printed, fields, 5, others, &args, &again, "printed", &err) != MOECLIP_OK) abort();
     if (again.whole != s.whole || again.many != s.many || again.flag != s.flag) abort();
     json_decref(printed);

@@ -1,0 +1,40 @@
+#include "base/json.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+static void keep_if(int failed, json_t **whole) {
+  if (!failed) return;
+  json_decref(*whole);
+  *whole = NULL;
+}
+
+void mc_json_append(json_t **array, json_t *value) { keep_if(json_array_append_new(*array, value) != 0, array); }
+
+void mc_json_set(json_t **object, const char *key, json_t *value) {
+  keep_if(json_object_set_new(*object, key, value) != 0, object);
+}
+
+char *mc_json_text(const json_t *whole, size_t flags) {
+  size_t n = json_dumpb(whole, NULL, 0, flags);
+  char *text = n > 0 ? mc_alloc(n + 1, 1) : NULL;
+  if (text && json_dumpb(whole, text, n, flags) != n) {
+    free(text);
+    return NULL;
+  }
+  if (text) text[n] = 0;
+  return text;
+}
+
+json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *error, bool *no_memory) {
+  json_error_t second;
+  json_t *whole = json_loadb(text, n, flags, error), *again = json_loadb(text, n, flags, &second);
+  /* Without a word is how jansson fails before its parser begins. */
+  *no_memory = !whole != !again || (!whole && (!error->text[0] || json_error_code(error) == json_error_out_of_memory)) ||
+               (whole && !json_equal(whole, again));
+  json_decref(again);
+  if (!*no_memory) return whole;
+  json_decref(whole);
+  return NULL;
+}

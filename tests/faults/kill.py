@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""SIGKILL at random moments of learn, bench mtil, bench cil, pretrain, convert and index.
+
+usage: kill.py MOECLIP PICTURES [KILLS [SEED [JOB,...]]]
+
+After each kill every file under a final name must be whole; the run that is continued to its end must give what an unbroken one gives,
+byte for byte, and leave no temporary file. PICTURES is the program that makes pictures (tests/cli/tools/pictures.c).
+"""
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import common
+
+
+def kill_once(bench, job, out, delay):
+    """True when the process was killed, False when it had ended."""
+    job.prepare(out)
+    process = subprocess.Popen([bench.program, *map(str, job.arguments(out))], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, env=common.environment())
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    error = process.communicate()[1]
+    if process.returncode > 0:
+        common.fail(f"{job.name}: exit code {process.returncode} when continued: {error.decode()[-1000:]}")
+    return process.returncode < 0
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    kills = int(sys.argv[3]) if len(sys.argv) > 3 else 12
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else int(time.time())
+    names = sys.argv[5].split(",") if len(sys.argv) > 5 else list(common.JOBS)
+    chance = random.Random(seed)
+    print(f"seed {seed}", flush=True)
+    with common.Bench(sys.argv[1], sys.argv[2]) as bench:
+        total = 0
+        for k, name in enumerate(names):
+            job = common.JOBS[name](bench)
+            whole = bench.top / f"{name}-whole"
+            job.prepare(whole)
+            began = time.monotonic()
+            bench.must(job.arguments(whole))
+            takes = time.monotonic() - began
+            wanted = job.results(whole)
+            if not wanted:
+                common.fail(f"{name}: there is nothing to compare")
+            mine, runs, left = 0, 0, kills // len(names) + (k < kills % len(names))
+            while mine < left and runs < 20 * left:
+                out = bench.top / f"{name}-{runs}"
+                runs += 1
+                # Again and again, until the run gets through by itself or has had its share.
+                while mine < left:
+                    if not kill_once(bench, job, out, chance.uniform(0.1, 1.05) * takes):
+                        break
+                    mine += 1
+                    job.check_whole(out, f"{name}, kill {mine}")
+                    if chance.random() < 0.3:
+                        break
+                job.prepare(out)
+                bench.must(job.arguments(out))
+                common.compare(job, out, wanted, f"{name}, run {runs} (kill {mine})")
+                shutil.rmtree(out)
+            total += mine
+            print(f"{name}: killed {mine} times in {runs} runs of {takes:.2f} s", flush=True)
+        if total < kills:
+            common.fail(f"{total} kills, not {kills}")
+    common.end()
+
+
+main()
