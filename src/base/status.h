@@ -20,6 +20,23 @@ moeclip_code mc_fail_prefix(moeclip_error *err, const char *prefix);
 /* Out of memory while doing `what`. */
 moeclip_code mc_fail_memory(moeclip_error *err, size_t n_bytes, const char *what);
 
+#ifdef __clang_analyzer__
+/* What the analyser cannot see: these never return MOECLIP_OK. */
+static inline moeclip_code mc_analysed_fail(moeclip_error *err, moeclip_code code, const char *format, ...) {
+  (void)err;
+  (void)format;
+  return code;
+}
+static inline moeclip_code mc_analysed_fail_memory(moeclip_error *err, size_t n_bytes, const char *what) {
+  (void)err;
+  (void)n_bytes;
+  (void)what;
+  return MOECLIP_ERROR_MEMORY;
+}
+#define mc_fail mc_analysed_fail
+#define mc_fail_memory mc_analysed_fail_memory
+#endif
+
 /* Evaluates an expression that returns moeclip_code; on failure returns that code from the enclosing function.
  * Only where there is nothing to release; elsewhere `goto done`. */
 #define MC_TRY(expr)                          \
