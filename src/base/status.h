@@ -22,19 +22,9 @@ moeclip_code mc_fail_memory(moeclip_error *err, size_t n_bytes, const char *what
 
 #ifdef __clang_analyzer__
 /* What the analyser cannot see: these never return MOECLIP_OK. */
-static inline moeclip_code mc_analysed_fail(moeclip_error *err, moeclip_code code, const char *format, ...) {
-  (void)err;
-  (void)format;
-  return code;
-}
-static inline moeclip_code mc_analysed_fail_memory(moeclip_error *err, size_t n_bytes, const char *what) {
-  (void)err;
-  (void)n_bytes;
-  (void)what;
-  return MOECLIP_ERROR_MEMORY;
-}
-#define mc_fail mc_analysed_fail
-#define mc_fail_memory mc_analysed_fail_memory
+void mc_analysed(const void *err, ...);
+#define mc_fail(err, code, ...) (mc_analysed((err), __VA_ARGS__), (code))
+#define mc_fail_memory(err, n_bytes, what) (mc_analysed((err), (n_bytes), (what)), MOECLIP_ERROR_MEMORY)
 #endif
 
 /* Evaluates an expression that returns moeclip_code; on failure returns that code from the enclosing function.

@@ -151,9 +151,9 @@ static int run(const mc_args *args) {
     code = mc_remembered_files(index, &files, &err);
     if (code == MOECLIP_OK) code = mc_open_learner(&files, &model, &learner, &err);
   }
-  if (code == MOECLIP_OK) code = update(args, index, learner, &files, &report, &err);
   json_t *provenance = o->json ? mc_provenance(args) : NULL;
   if (code == MOECLIP_OK && o->json) code = mc_provenance_model(provenance, &files, &err);
+  if (code == MOECLIP_OK) code = update(args, index, learner, &files, &report, &err);
   if (code == MOECLIP_OK) printed = print_report(o, &report, provenance);
   json_decref(provenance);
   moeclip_index_close(index);

@@ -182,12 +182,12 @@ static int run(const mc_args *args) {
   if (code == MOECLIP_OK) code = moeclip_index_open(o->index, &index, &err);
   if (code == MOECLIP_OK) code = mc_remembered_files(index, &files, &err);
   if (code == MOECLIP_OK) code = mc_open_learner(&files, &model, &learner, &err);
+  json_t *provenance = NULL; /* now: the names of remembered files are the index's, until it is asked again */
+  if (code == MOECLIP_OK && (o->json || o->sheet)) code = describe(args, &files, index, &provenance, &err);
   how.templates = prompts.items;
   how.n_templates = prompts.n;
   how.ranking = (moeclip_ranking)o->ranking;
   if (code == MOECLIP_OK) code = moeclip_index_search(index, learner, j.queries, j.n, &how, j.hits, &err);
-  json_t *provenance = NULL;
-  if (code == MOECLIP_OK && (o->json || o->sheet)) code = describe(args, &files, index, &provenance, &err);
   for (size_t q = 0; code == MOECLIP_OK && q < j.n; q++) {
     if (o->json) {
       printed = print_json(&j, q, provenance) && printed;
