@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef __clang_analyzer__
+#undef mc_fail
+#undef mc_fail_memory
+#endif
+
 const char *moeclip_code_name(moeclip_code code) {
   switch (code) {
     case MOECLIP_OK: return "no error";

@@ -20,6 +20,13 @@ moeclip_code mc_fail_prefix(moeclip_error *err, const char *prefix);
 /* Out of memory while doing `what`. */
 moeclip_code mc_fail_memory(moeclip_error *err, size_t n_bytes, const char *what);
 
+#ifdef __clang_analyzer__
+/* What the analyser cannot see: these never return MOECLIP_OK. */
+void mc_analysed(const void *err, ...);
+#define mc_fail(err, code, ...) (mc_analysed((err), __VA_ARGS__), (code))
+#define mc_fail_memory(err, n_bytes, what) (mc_analysed((err), (n_bytes), (what)), MOECLIP_ERROR_MEMORY)
+#endif
+
 /* Evaluates an expression that returns moeclip_code; on failure returns that code from the enclosing function.
  * Only where there is nothing to release; elsewhere `goto done`. */
 #define MC_TRY(expr)                          \

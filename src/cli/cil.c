@@ -1,4 +1,5 @@
 /* `moeclip bench cil`: step after step on one learner with a shared router. */
+#include "cli/provenance.h"
 #include "cli/cil.h"
 
 #include <errno.h>
@@ -162,6 +163,7 @@ static moeclip_code take_older(running *r, moeclip_error *err) {
   } else {
     mc_json_set(&r->root, "steps", json_incref(json_object_get(old, "steps")));
     mc_json_set(&r->root, "zero_shot", json_incref(json_object_get(old, "zero_shot")));
+    if (json_object_get(old, "provenance")) mc_json_set(&r->root, "provenance", json_incref(json_object_get(old, "provenance")));
     if (!r->root) code = mc_fail_memory(err, 4096, "results");
   }
   json_decref(old);
@@ -183,6 +185,18 @@ static moeclip_code open_results(running *r, moeclip_error *err) {
                    r->state, moeclip_learner_tasks(r->learner), r->results, json_array_size(steps));
   }
   return MOECLIP_OK;
+}
+
+/* As of a session (session.c). */
+static moeclip_code keep_provenance(running *r, const mc_args *args, moeclip_error *err) {
+  if (!mc_is_writer()) return MOECLIP_OK;
+  json_t *p = mc_provenance(args);
+  const char *model = r->plan.o.files.model;
+  moeclip_code code = p ? mc_provenance_file(p, "model", model, err) : mc_fail_memory(err, 4096, "what made a result");
+  for (size_t i = 0; code == MOECLIP_OK && i < r->n_sets; i++) code = mc_provenance_dataset(p, r->sets[i], err);
+  if (code == MOECLIP_OK) return mc_provenance_keep(r->root, p, err);
+  json_decref(p);
+  return code;
 }
 
 static moeclip_code write_results(running *r, moeclip_error *err) {
@@ -295,7 +309,7 @@ static moeclip_code open_learner(running *r, bool there, moeclip_error *err) {
   return moeclip_learner_create(r->model, &o->learner, &r->learner, err);
 }
 
-static moeclip_code open_everything(running *r, moeclip_error *err) {
+static moeclip_code open_everything(running *r, const mc_args *args, moeclip_error *err) {
   bool there = false;
   moeclip_code code = mc_file_exists(r->state, &there, err);
   there = mc_writer_says(there);
@@ -304,11 +318,12 @@ static moeclip_code open_everything(running *r, moeclip_error *err) {
   MC_TRY(open_sets(r, err));
   MC_TRY(order_classes(r, err));
   MC_TRY(open_learner(r, there, err));
-  return open_results(r, err);
+  MC_TRY(open_results(r, err));
+  return keep_provenance(r, args, err);
 }
 
-static moeclip_code run(running *r, moeclip_error *err) {
-  MC_TRY(mc_agree(open_everything(r, err), err));
+static moeclip_code run(running *r, const mc_args *args, moeclip_error *err) {
+  MC_TRY(mc_agree(open_everything(r, args, err), err));
   MC_TRY(measure_zero_shot(r, err));
   int known = moeclip_learner_tasks(r->learner);
   if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, NULL, err));
@@ -352,7 +367,7 @@ int mc_cil_run(const mc_args *args) {
     r.state = mc_format("%s/state.safetensors", r.plan.o.out);
     r.checkpoint = mc_format("%s/state.safetensors.part", r.plan.o.out);
     r.results = mc_format("%s/results.json", r.plan.o.out);
-    moeclip_code code = r.state && r.checkpoint && r.results ? run(&r, &err) : mc_fail_memory(&err, 256, "file names");
+    moeclip_code code = r.state && r.checkpoint && r.results ? run(&r, args, &err) : mc_fail_memory(&err, 256, "file names");
     exit_code = finish(&r, code, &err);
   }
   json_decref(r.root);

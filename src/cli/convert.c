@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/convert.h"
+#include "cli/provenance.h"
 #include "moeclip/published.h"
 
 typedef struct convert_options {
@@ -71,7 +72,7 @@ static int activation_beside(const char *path) {
   return activation;
 }
 
-static int print_report(const convert_options *o, const char *out, const moeclip_convert_report *r) {
+static int print_report(const convert_options *o, const char *out, const moeclip_convert_report *r, json_t *provenance) {
   if (r->n_overflows > 0) {
     mc_warn("%s: %zu numbers are too large for this number type and became infinite", out, r->n_overflows);
   }
@@ -79,9 +80,9 @@ static int print_report(const convert_options *o, const char *out, const moeclip
     mc_warn("%s: %zu metadata entries have no place in this container and are left out", out, r->n_metadata_lost);
   }
   if (o->json) {
-    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:s?}", "out", out, "tensors", (json_int_t)r->n_tensors,
+    json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:s?, s:O}", "out", out, "tensors", (json_int_t)r->n_tensors,
                                "changed", (json_int_t)r->n_changed, "overflows", (json_int_t)r->n_overflows,
-                               "metadata_lost", (json_int_t)r->n_metadata_lost, "naming", r->naming);
+                               "metadata_lost", (json_int_t)r->n_metadata_lost, "naming", r->naming, "provenance", provenance);
     return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   printf("%s: %zu tensors, %zu of them in another number type", out, r->n_tensors, r->n_changed);
@@ -124,8 +125,13 @@ static int run(const mc_args *args) {
   how.openai_names = o->names;
   if (activation < 0 && o->names) activation = activation_beside(in);
   how.activation = activation < 0 ? NULL : activation ? "gelu" : "quick_gelu";
-  if (moeclip_convert(in, out, &how, &report, &err) != MOECLIP_OK) return mc_report(&err);
-  return print_report(o, out, &report);
+  json_t *provenance = o->json ? mc_provenance(args) : NULL;
+  /* Before OUT is written, which may be IN. */
+  moeclip_code code = o->json ? mc_provenance_file(provenance, "in", in, &err) : MOECLIP_OK;
+  if (code == MOECLIP_OK) code = moeclip_convert(in, out, &how, &report, &err);
+  exit_code = code == MOECLIP_OK ? print_report(o, out, &report, provenance) : mc_report(&err);
+  json_decref(provenance);
+  return exit_code;
 }
 
 const mc_command mc_command_convert = {

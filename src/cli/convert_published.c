@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/convert.h"
+#include "cli/provenance.h"
 #include "moeclip/published.h"
 
 /* --- the tasks' descriptions ------------------------------------------------------------------------------------- */
@@ -165,15 +166,15 @@ static moeclip_code to_published(moeclip_model *model, const mc_published_choice
 }
 
 static int print_report(const mc_published_choice *c, bool from_state, const char *out, const moeclip_learner *l,
-                        bool json) {
+                        json_t *provenance) {
   moeclip_learner_options o;
   moeclip_learner_get_options(l, &o);
   int n = moeclip_learner_tasks(l);
   const char *chooser = from_state ? c->autochooser : NULL, *tasks = from_state ? c->tasks : NULL;
-  if (json) {
+  if (provenance) {
     json_t *object =
-        json_pack("{s:s, s:s, s:i, s:i, s:s?, s:s?}", "out", out, "kind", from_state ? "published" : "state", "tasks",
-                  n, "experts", o.n_experts, "autochooser", chooser, "descriptions", tasks);
+        json_pack("{s:s, s:s, s:i, s:i, s:s?, s:s?, s:O}", "out", out, "kind", from_state ? "published" : "state", "tasks",
+                  n, "experts", o.n_experts, "autochooser", chooser, "descriptions", tasks, "provenance", provenance);
     return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   printf("%s: %s of %d task%s\n", out, from_state ? "a published checkpoint" : "a state", n, n == 1 ? "" : "s");
@@ -215,9 +216,15 @@ int mc_convert_published(const mc_args *args, const mc_published_choice *choice,
   if (is_state(in, &from_state, &err) != MOECLIP_OK) return mc_report(&err);
   int exit_code = check_usage(args, choice, from_state, in, out);
   if (exit_code != MC_EXIT_OK) return exit_code;
-  moeclip_code code = moeclip_model_load(choice->model, NULL, &model, &err);
+  json_t *provenance = json ? mc_provenance(args) : NULL;
+  moeclip_code code = json ? mc_provenance_file(provenance, "in", in, &err) : MOECLIP_OK;
+  if (code == MOECLIP_OK && json) code = mc_provenance_file(provenance, "model", choice->model, &err);
+  if (code == MOECLIP_OK && json && !from_state) code = mc_provenance_file(provenance, "tasks", choice->tasks, &err);
+  if (code == MOECLIP_OK && json && !from_state) code = mc_provenance_file(provenance, "autochooser", choice->autochooser, &err);
+  if (code == MOECLIP_OK) code = moeclip_model_load(choice->model, NULL, &model, &err);
   if (code == MOECLIP_OK) code = (from_state ? to_published : to_state)(model, choice, in, out, &l, &err);
-  exit_code = code == MOECLIP_OK ? print_report(choice, from_state, out, l, json) : mc_report(&err);
+  exit_code = code == MOECLIP_OK ? print_report(choice, from_state, out, l, provenance) : mc_report(&err);
+  json_decref(provenance);
   moeclip_learner_destroy(l);
   moeclip_model_destroy(model);
   return exit_code;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cli/cli.h"
+#include "cli/provenance.h"
 #include "report/evaluate.h"
 
 typedef struct eval_options {
@@ -64,20 +65,27 @@ static const mc_option options[] = {
 };
 
 static moeclip_code print_one(const eval_options *o, const moeclip_evaluation *e, const moeclip_learner *learner,
-                              const moeclip_dataset *dataset, moeclip_error *err) {
+                              const moeclip_dataset *dataset, const json_t *provenance, moeclip_error *err) {
   if (!o->json) {
     mc_evaluation_print(e, learner, dataset, o->per_class, stdout);
     return MOECLIP_OK;
+  }
+  json_t *made = json_deep_copy(provenance);
+  moeclip_code code = made ? mc_provenance_dataset(made, dataset, err) : MOECLIP_OK; /* only rank 0 has one */
+  if (code != MOECLIP_OK) {
+    json_decref(made);
+    return code;
   }
   json_t *object =
       json_pack("{s:s, s:s}", "name", moeclip_dataset_name(dataset), "path", moeclip_dataset_path(dataset));
   json_t *numbers = mc_evaluation_json(e, learner, dataset, o->per_class);
   json_object_update(object, numbers);
   json_decref(numbers);
+  json_object_set_new(object, "provenance", made ? made : json_null());
   return mc_json_print(object, false) ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_IO, "standard output: cannot write");
 }
 
-static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner, const char *argument,
+static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner, const char *argument, const json_t *provenance,
                                  mc_progress *progress, const moeclip_callbacks *callbacks, moeclip_error *err) {
   moeclip_evaluate_options how = o->evaluate;
   moeclip_evaluation e = {0};
@@ -95,7 +103,7 @@ static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner
     code = moeclip_learner_evaluate(learner, dataset, &how, callbacks, &e, err);
   }
   mc_progress_end(progress);
-  if (code == MOECLIP_OK) code = print_one(o, &e, learner, dataset, err);
+  if (code == MOECLIP_OK) code = print_one(o, &e, learner, dataset, provenance, err);
   fflush(stdout);
   moeclip_evaluation_clear(&e);
   mc_prompts_clear(&prompts);
@@ -115,12 +123,19 @@ static int run(const mc_args *args) {
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->quiet);
   moeclip_code code = mc_agree(mc_open_learner(&o->files, &model, &learner, &err), &err);
+  json_t *provenance = NULL;
+  if (code == MOECLIP_OK && o->json && mc_is_writer()) {
+    provenance = mc_provenance(args);
+    code = mc_provenance_model(provenance, &o->files, &err);
+  }
+  code = mc_agree(code, &err);
   for (size_t i = 0; code == MOECLIP_OK && i < args->n_positional; i++) {
-    code = evaluate_one(o, learner, args->positional[i], &progress, &callbacks, &err);
+    code = evaluate_one(o, learner, args->positional[i], provenance, &progress, &callbacks, &err);
     if (code == MOECLIP_OK && mc_stop_signal_of_any()) {
       code = mc_agree(mc_fail(&err, MOECLIP_ERROR_CANCELLED, "stopped"), &err);
     }
   }
+  json_decref(provenance);
   moeclip_learner_destroy(learner);
   moeclip_model_destroy(model);
   if (code == MOECLIP_OK) return MC_EXIT_OK;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cli/provenance.h"
 #include "cli/search.h"
 
 typedef struct index_options {
@@ -82,13 +83,14 @@ static moeclip_code absolute(const char *path, char **out, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-static bool print_report(const index_options *o, const moeclip_index_report *r) {
+static bool print_report(const index_options *o, const moeclip_index_report *r, json_t *provenance) {
   if (o->json) {
     return mc_json_print(
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "found", (json_int_t)r->found, "encoded",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:O}", "found", (json_int_t)r->found, "encoded",
                   (json_int_t)r->encoded, "unchanged", (json_int_t)r->unchanged, "moved", (json_int_t)r->moved, "kept",
                   (json_int_t)r->rerouted, "removed", (json_int_t)r->removed, "broken", (json_int_t)r->broken, "stale",
-                  (json_int_t)r->stale, "state_changed", r->state_changed, "seconds", r->seconds),
+                  (json_int_t)r->stale, "state_changed", r->state_changed, "seconds", r->seconds, "provenance",
+                  provenance),
         false);
   }
   if (r->state_changed) printf("the model or the state is another than the last time: ");
@@ -150,8 +152,11 @@ static int run(const mc_args *args) {
     code = mc_remembered_files(index, &files, &err);
     if (code == MOECLIP_OK) code = mc_open_learner(&files, &model, &learner, &err);
   }
+  json_t *provenance = o->json ? mc_provenance(args) : NULL;
+  if (code == MOECLIP_OK && o->json) code = mc_provenance_model(provenance, &files, &err);
   if (code == MOECLIP_OK) code = update(args, index, learner, &files, &report, &err);
-  if (code == MOECLIP_OK) printed = print_report(o, &report);
+  if (code == MOECLIP_OK) printed = print_report(o, &report, provenance);
+  json_decref(provenance);
   moeclip_index_close(index);
   moeclip_learner_destroy(learner);
   moeclip_model_destroy(model);

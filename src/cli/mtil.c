@@ -9,6 +9,7 @@
 #include "moeclip/benchmark_data.h"
 
 typedef struct running {
+  const mc_args *args;
   mc_mtil_plan plan;
   char *state;
 } running;
@@ -126,7 +127,7 @@ static int evaluate_released(running *r) {
   if (exit_code != MC_EXIT_OK) return exit_code;
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->learn.quiet);
-  moeclip_code code = mc_mtil_evaluate_released(&r->plan, &progress, &callbacks, &results, &err);
+  moeclip_code code = mc_mtil_evaluate_released(r->args, &r->plan, &progress, &callbacks, &results, &err);
   mc_progress_end(&progress);
   if (code == MOECLIP_OK && mc_is_writer()) code = mc_mtil_report(results.root, &r->plan, o->out, &err);
   if (code == MOECLIP_OK && o->learn.json) mc_json_print(json_incref(results.root), true);
@@ -149,7 +150,7 @@ static int print_preset(const mc_mtil_plan *plan) {
 }
 
 int mc_mtil_run(const mc_args *args) {
-  running r = {0};
+  running r = {.args = args};
   moeclip_error err = {0};
   int exit_code = mc_mtil_plan_make(args, &r.plan);
   if (exit_code != MC_EXIT_OK) return exit_code;

@@ -44,7 +44,7 @@ int mc_mtil_run(const mc_args *args);
 moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed, mc_domain *out, moeclip_error *err);
 
 /* --checkpoints DIR --eval-only: the matrix of the released checkpoints. Fills results (format of results.h). */
-moeclip_code mc_mtil_evaluate_released(const mc_mtil_plan *plan, mc_progress *progress,
+moeclip_code mc_mtil_evaluate_released(const mc_args *args, const mc_mtil_plan *plan, mc_progress *progress,
                                        const moeclip_callbacks *callbacks, mc_results *results, moeclip_error *err);
 
 /* results.csv, table.txt and report.html beside matrix.json, from what that file holds. */

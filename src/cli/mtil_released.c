@@ -8,12 +8,14 @@
 
 #include "base/json.h"
 #include "base/memory.h"
-#include "report/evaluate.h"
 #include "cli/mtil.h"
+#include "cli/provenance.h"
 #include "moeclip/benchmark_data.h"
 #include "moeclip/published.h"
+#include "report/evaluate.h"
 
 typedef struct releasing {
+  const mc_args *args;
   const mc_mtil_plan *plan;
   mc_progress *progress;
   const moeclip_callbacks *callbacks;
@@ -87,6 +89,35 @@ static moeclip_code open_results(releasing *r, moeclip_error *err) {
   return mc_results_open(plan->o.out, run, columns, names, (int)plan->n_sets, "released", r->results, err);
 }
 
+/* The model, the checkpoints that are read, and the sets. */
+static moeclip_code describe(const releasing *r, json_t *p, moeclip_error *err) {
+  const mc_mtil_options *o = &r->plan->o;
+  MC_TRY(mc_provenance_file(p, "model", o->learn.files.model, err));
+  MC_TRY(mc_provenance_file(p, "alexnet", o->learn.files.alexnet, err));
+  for (size_t i = 0; i < r->plan->n_sets; i++) {
+    static const char *const endings[] = {".pth", "_autochooser.pth"};
+    for (int e = 0; e < 2; e++) {
+      char *name = mc_format("%s%s", r->plan->all[r->place[i]].name, endings[e]), *path = NULL;
+      if (name) path = mc_format("%s/%s", o->checkpoints, name);
+      moeclip_code code = path ? mc_provenance_file(p, name, path, err) : mc_fail_memory(err, 256, "a file name");
+      free(name);
+      free(path);
+      MC_TRY(code);
+    }
+    MC_TRY(mc_provenance_dataset(p, r->domains[i].dataset, err));
+  }
+  return MOECLIP_OK;
+}
+
+static moeclip_code keep_provenance(const releasing *r, moeclip_error *err) {
+  if (!mc_is_writer()) return MOECLIP_OK;
+  json_t *p = mc_provenance(r->args);
+  moeclip_code code = describe(r, p, err);
+  if (code == MOECLIP_OK) return mc_provenance_keep(r->results->root, p, err);
+  json_decref(p);
+  return code;
+}
+
 /* What the files say is known after `all[k]`. */
 static moeclip_code load_row(const releasing *r, size_t k, moeclip_learner **out, moeclip_error *err) {
   const mc_mtil_options *o = &r->plan->o;
@@ -140,6 +171,7 @@ static moeclip_code learner_of_row(const releasing *r, int row, moeclip_learner 
 static moeclip_code run(releasing *r, moeclip_error *err) {
   MC_TRY(mc_agree(open_all(r, err), err));
   MC_TRY(mc_agree(open_results(r, err), err));
+  MC_TRY(mc_agree(keep_provenance(r, err), err));
   for (int row = 0; row <= (int)r->plan->n_sets; row++) {
     moeclip_learner *learner = NULL;
     moeclip_error second;
@@ -154,11 +186,11 @@ static moeclip_code run(releasing *r, moeclip_error *err) {
   return r->plan->o.learn.json ? MOECLIP_OK : mc_results_print(r->results, stdout, err);
 }
 
-moeclip_code mc_mtil_evaluate_released(const mc_mtil_plan *plan, mc_progress *progress,
+moeclip_code mc_mtil_evaluate_released(const mc_args *args, const mc_mtil_plan *plan, mc_progress *progress,
                                        const moeclip_callbacks *callbacks, mc_results *results, moeclip_error *err) {
   releasing *r = calloc(1, sizeof *r);
   if (!r) return mc_fail_memory(err, sizeof *r, "an evaluation");
-  *r = (releasing){.plan = plan, .progress = progress, .callbacks = callbacks, .results = results};
+  *r = (releasing){.args = args, .plan = plan, .progress = progress, .callbacks = callbacks, .results = results};
   moeclip_code code = run(r, err);
   for (size_t i = 0; i < MC_MTIL_MOST_SETS; i++) {
     moeclip_dataset_destroy(r->domains[i].dataset);

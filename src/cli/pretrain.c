@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/provenance.h"
 
 typedef struct pretrain_options {
   moeclip_pretrain_options p;
@@ -95,13 +96,14 @@ static int check_usage(const mc_args *args, moeclip_pretrain_options *p) {
   return MC_EXIT_OK;
 }
 
-static int print_report(const pretrain_options *o, const moeclip_learn_report *r) {
+static int print_report(const pretrain_options *o, const moeclip_learn_report *r, json_t *provenance) {
   if (o->json) {
     json_t *object =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b}", "out", o->p.out, "steps", (json_int_t)r->iterations,
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:O}", "out", o->p.out, "steps", (json_int_t)r->iterations,
                   "images", (json_int_t)r->images, "broken", (json_int_t)r->broken, "trainable",
                   (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
-                  mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "resumed", r->resumed);
+                  mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "resumed", r->resumed, "provenance",
+                  provenance);
     return mc_json_print(object, false) ? MC_EXIT_OK : MC_EXIT_FAILURE;
   }
   printf("%s: %lld steps%s, %lld pictures, %lld numbers trained, loss %.4f, %.1f s", o->p.out, (long long)r->iterations,
@@ -139,13 +141,21 @@ static int run(const mc_args *args) {
   if (!o->p.n_threads) o->p.n_threads = moeclip_comm_threads(mc_ranks());
   mc_catch_signals();
   moeclip_callbacks callbacks = mc_progress_begin(&progress, o->quiet);
-  moeclip_code code = moeclip_pretrain(&o->p, &callbacks, &report, &err);
+  json_t *provenance = o->json && mc_is_writer() ? mc_provenance(args) : json_null();
+  moeclip_code code = MOECLIP_OK;
+  if (json_is_object(provenance)) {
+    code = mc_provenance_tree(provenance, "pairs", o->p.pairs, &err);
+    if (code == MOECLIP_OK) code = mc_provenance_file(provenance, "init", o->p.init, &err);
+  }
+  code = mc_agree(code, &err);
+  if (code == MOECLIP_OK) code = moeclip_pretrain(&o->p, &callbacks, &report, &err);
   mc_progress_end(&progress);
   if (code == MOECLIP_OK) {
-    exit_code = print_report(o, &report);
+    exit_code = print_report(o, &report, provenance);
   } else {
     exit_code = code == MOECLIP_ERROR_CANCELLED && mc_stop_signal_of_any() ? report_stop(part, &err) : mc_report(&err);
   }
+  json_decref(provenance);
   free(part);
   return exit_code;
 }

@@ -1,4 +1,5 @@
 /* `moeclip search` */
+#include "cli/provenance.h"
 #include "cli/search.h"
 
 #include <math.h>
@@ -97,7 +98,7 @@ static moeclip_code job_make(const mc_args *args, job *j, moeclip_error *err) {
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
-static bool print_json(const job *j, size_t q) {
+static bool print_json(const job *j, size_t q, json_t *provenance) {
   json_t *hits = json_array();
   for (size_t i = 0; i < j->hits[q].n; i++) {
     const moeclip_hit *h = &j->hits[q].items[i];
@@ -107,7 +108,8 @@ static bool print_json(const job *j, size_t q) {
     mc_json_append(&hits, hit);
   }
   char *title = mc_path_text(j->titles[q]);
-  json_t *object = json_pack("{s:s, s:o}", j->queries[q].text ? "query" : "image", title, "hits", hits);
+  json_t *object = json_pack("{s:s, s:o, s:O}", j->queries[q].text ? "query" : "image", title,
+                             "hits", hits, "provenance", provenance);
   free(title);
   return mc_json_print(object, false);
 }
@@ -147,6 +149,24 @@ static int check_usage(const mc_args *args) {
   return MC_EXIT_OK;
 }
 
+/* The index holds each picture's own hash; beside the files that encode the query, what it was made with names it. */
+static moeclip_code describe(const mc_args *args, const mc_model_choice *files, moeclip_index *index, json_t **out,
+                             moeclip_error *err) {
+  const search_options *o = args->options;
+  moeclip_index_info info;
+  *out = mc_provenance(args);
+  MC_TRY(mc_provenance_model(*out, files, err));
+  for (size_t i = 0; i < o->images.n; i++) {
+    char what[32];
+    snprintf(what, sizeof what, "image %zu", i + 1);
+    MC_TRY(mc_provenance_file(*out, what, o->images.items[i], err));
+  }
+  MC_TRY(moeclip_index_get_info(index, &info, err));
+  json_t *of_index = json_pack("{s:s, s:s, s:I}", "backbone", info.backbone, "state", info.state, "pictures", (json_int_t)info.pictures);
+  if (json_object_set_new(json_object_get(*out, "inputs"), "index", of_index) == 0) return MOECLIP_OK;
+  return mc_fail_memory(err, 256, "the description of the index");
+}
+
 static int run(const mc_args *args) {
   const search_options *o = args->options;
   mc_model_choice files = o->files;
@@ -164,18 +184,21 @@ static int run(const mc_args *args) {
   if (code == MOECLIP_OK) code = moeclip_index_open(o->index, &index, &err);
   if (code == MOECLIP_OK) code = mc_remembered_files(index, &files, &err);
   if (code == MOECLIP_OK) code = mc_open_learner(&files, &model, &learner, &err);
+  json_t *provenance = NULL; /* now: the names of remembered files are the index's, until it is asked again */
+  if (code == MOECLIP_OK && (o->json || o->sheet)) code = describe(args, &files, index, &provenance, &err);
   how.templates = prompts.items;
   how.n_templates = prompts.n;
   how.ranking = (moeclip_ranking)o->ranking;
   if (code == MOECLIP_OK) code = moeclip_index_search(index, learner, j.queries, j.n, &how, j.hits, &err);
   for (size_t q = 0; code == MOECLIP_OK && q < j.n; q++) {
     if (o->json) {
-      printed = print_json(&j, q) && printed;
+      printed = print_json(&j, q, provenance) && printed;
     } else {
       print_text(&j, q);
     }
   }
-  if (code == MOECLIP_OK && o->sheet) code = mc_search_sheet(o->sheet, j.titles, j.hits, j.n, &err);
+  if (code == MOECLIP_OK && o->sheet) code = mc_search_sheet(o->sheet, j.titles, j.hits, j.n, provenance, &err);
+  json_decref(provenance);
   job_clear(&j);
   mc_prompts_clear(&prompts);
   moeclip_index_close(index);

@@ -14,9 +14,9 @@ char *mc_path_text(const char *path);
 /* Adds "path", and where that is not UTF-8 "path_bytes" in hexadecimal (with "path" null). */
 void mc_json_path(json_t **object, const char *path);
 
-/* The hits of all queries as one HTML file, which shows the pictures themselves by relative links. */
+/* The hits of all queries as one HTML file, which shows the pictures themselves by relative links, and ends with what made it. */
 moeclip_code mc_search_sheet(const char *file, const char *const *titles, const moeclip_hits *hits, size_t n_queries,
-                             moeclip_error *err);
+                             const json_t *provenance, moeclip_error *err);
 /* The link from a file in `folder` (absolute) to `path` (absolute), percent-encoded. Fresh. */
 char *mc_relative_link(const char *folder, const char *path);
 

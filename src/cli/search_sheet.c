@@ -95,6 +95,7 @@ typedef struct sheet {
   const char *const *titles;
   const moeclip_hits *hits;
   size_t n_queries;
+  const json_t *provenance;
 } sheet;
 
 static const char style[] =
@@ -132,6 +133,11 @@ static void put_sheet(FILE *f, const sheet *s) {
     for (size_t i = 0; i < s->hits[q].n; i++) put_hit(f, s, &s->hits[q].items[i]);
     fputs(s->hits[q].n ? "</div>\n" : "<p class=\"note\">nothing found</p></div>\n", f);
   }
+  char *made = json_dumps(s->provenance, JSON_INDENT(1));
+  fputs("<details><summary>How this was made</summary><pre>", f);
+  mc_html_text(f, made ? made : "");
+  fputs("</pre></details>\n", f);
+  free(made);
   mc_html_end(f);
 }
 
@@ -144,11 +150,11 @@ static char *folder_of(const char *file) {
 }
 
 moeclip_code mc_search_sheet(const char *file, const char *const *titles, const moeclip_hits *hits, size_t n_queries,
-                             moeclip_error *err) {
+                             const json_t *provenance, moeclip_error *err) {
   char *text = NULL, *folder = folder_of(file);
   size_t n = 0;
   if (!folder) return mc_fail(err, MOECLIP_ERROR_IO, "%s: there is no such folder: %s", file, strerror(errno));
-  sheet s = {folder, titles, hits, n_queries};
+  sheet s = {folder, titles, hits, n_queries, provenance};
   FILE *f = open_memstream(&text, &n);
   if (f) put_sheet(f, &s);
   moeclip_code code = f && fclose(f) == 0 ? MOECLIP_OK : mc_fail_memory(err, 4096, "a contact sheet");

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "cli/provenance.h"
 #include "report/evaluate.h"
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -119,6 +120,25 @@ static moeclip_code open_results(mc_session *s, moeclip_error *err) {
   return code;
 }
 
+/* What this run was given. The state is no input here: a run that goes on finds its own, and each row names the one that it
+ * was measured with. */
+static moeclip_code keep_provenance(mc_session *s, moeclip_error *err) {
+  const mc_model_choice files = {.model = s->o->files.model, .alexnet = s->o->files.alexnet};
+  if (!mc_is_writer()) return MOECLIP_OK;
+  json_t *p = mc_provenance(s->args);
+  moeclip_code code = p ? mc_provenance_model(p, &files, err) : mc_fail_memory(err, 4096, "what made a result");
+  for (size_t i = 0; code == MOECLIP_OK && i < s->n_domains; i++) {
+    code = mc_provenance_dataset(p, s->domains[i].dataset, err);
+  }
+  if (code == MOECLIP_OK && s->open_reference) {
+    s->reference_opened = s->open_reference(s, &s->reference, NULL) == MOECLIP_OK; /* if needed, tried again and reported */
+    if (s->reference) code = mc_provenance_dataset(p, s->reference, err);
+  }
+  if (code == MOECLIP_OK) return mc_provenance_keep(s->results.root, p, err);
+  json_decref(p);
+  return code;
+}
+
 /* --- evaluating --------------------------------------------------------------------------------------------------- */
 
 static moeclip_code stopped(moeclip_error *err) { return mc_agree(mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped"), err); }
@@ -200,7 +220,12 @@ static bool checkpoint_is_stale(const mc_session *s) {
 static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
   moeclip_dataset *dataset = NULL;
   if (!s->open_reference || moeclip_learner_has_reference(s->learner)) return MOECLIP_OK;
-  MC_TRY(s->open_reference(s, &dataset, err));
+  if (s->reference_opened) {
+    dataset = s->reference;
+    s->reference = NULL;
+  } else {
+    MC_TRY(s->open_reference(s, &dataset, err));
+  }
   if (!dataset) return MOECLIP_OK;
   if (moeclip_learner_tasks(s->learner) > 0) {
     moeclip_dataset_destroy(dataset);
@@ -243,7 +268,7 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
   if (!s->o->measure) return MOECLIP_OK;
   MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
   json_t *learned = mc_report_json(s->learner, report);
-  if (learned) json_object_set_new(learned, "precision", json_string(mc_precision_name(s->model)));
+  if (learned) mc_json_set(&learned, "precision", json_string(mc_precision_name(s->model)));
   if (learned && mc_ranks()) {
     mc_json_set(&learned, "exchange",
                         json_pack("{s:i, s:i, s:f, s:I, s:i}", "ranks", moeclip_comm_size(mc_ranks()), "threads",
@@ -286,7 +311,10 @@ static moeclip_code learn_all(mc_session *s, moeclip_error *err) {
   MC_TRY(mc_agree(check_writable(s->o->files.state, err), err));
   MC_TRY(mc_agree(open_learner(s, err), err));
   MC_TRY(mc_agree(open_domains(s, err), err));
-  if (s->o->measure) MC_TRY(mc_agree(open_results(s, err), err));
+  if (s->o->measure) {
+    MC_TRY(mc_agree(open_results(s, err), err));
+    MC_TRY(mc_agree(keep_provenance(s, err), err));
+  }
   if (mc_is_writer() && checkpoint_is_stale(s)) unlink(s->checkpoint);
   MC_TRY(measure(s, false, err));
   MC_TRY(learn_reference(s, err));
@@ -341,6 +369,7 @@ void mc_session_clear(mc_session *s) {
     mc_prompts_clear(&s->domains[i].prompts);
   }
   json_decref(s->describe);
+  moeclip_dataset_destroy(s->reference);
   moeclip_learner_destroy(s->learner);
   moeclip_model_destroy(s->model);
   free(s->domains);

@@ -33,6 +33,8 @@ struct mc_session {
   /* Its own. */
   moeclip_model *model;
   moeclip_learner *learner;
+  moeclip_dataset *reference; /* opened for its hash, and not yet learned */
+  bool reference_opened;
   mc_domain *domains;
   char *checkpoint, *folder;
   mc_results results;

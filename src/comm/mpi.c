@@ -23,9 +23,10 @@ typedef struct request {
   int *numbers; /* [4 * size] */
 } request;
 
-static void no_memory(mc_comm_backend *b) {
+__attribute__((noreturn)) static void no_memory(mc_comm_backend *b) {
   fprintf(stderr, "moeclip: rank %d (%s): out of memory between processes\n", b->rank, b->host);
   b->abort(b, 1);
+  abort(); /* MPI_Abort does not come back */
 }
 
 static void gather(mc_comm_backend *b, const void *own, size_t n_bytes, void *all) {

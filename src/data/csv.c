@@ -239,7 +239,7 @@ static moeclip_code path_rows(moeclip_dataset *d, mc_csv *c, moeclip_error *err)
   moeclip_code code = MOECLIP_OK;
   for (bool more = true; code == MOECLIP_OK && more;) {
     size_t i = d->n_items;
-    if (i == cap) {
+    if (i >= cap) {
       cap = cap ? 2 * cap : 256;
       labelled *grown = mc_realloc(rows, cap, sizeof *grown);
       if (grown) rows = grown;

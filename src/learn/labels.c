@@ -65,7 +65,7 @@ static mc_kept_labels *find(mc_label_cache *cache, int task, const char *key, si
 }
 
 void mc_label_cache_trim(mc_label_cache *cache) {
-  while (cache->n_bytes > cache->max_bytes) {
+  while (cache->first && cache->n_bytes > cache->max_bytes) {
     mc_kept_labels **at = &cache->first;
     while ((*at)->next) at = &(*at)->next;
     cache->n_bytes -= (*at)->n_bytes;

@@ -86,6 +86,7 @@ static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, m
   for (int64_t step = 0; step < n_steps; step++) {
     mc_shared_batch batch;
     bool end, stop;
+    /* NOLINTNEXTLINE(bugprone-integer-division): whole epochs */
     double loss = NAN, lr = o->selector_learning_rate * pow(0.1, (double)(step / epoch_steps / 10));
     MC_TRY(mc_shared_loader_next(loader, &batch, &end, err));
     MC_TRY(train_step(r, trainer, &batch, step, lr, &loss, err));
@@ -261,7 +262,7 @@ moeclip_code mc_train_selector(moeclip_learner *l, int task, const mc_image_sour
   size_t n = pictures->count, n_held = n / 10;
   selecting r = {.l = l, .comm = l->model->options.comm, .task = task,
                  .name = task < 0 ? "reference" : l->tasks[task].name, .options = options, .callbacks = callbacks, .report = report, .few = n < FEW,
-                 .seed = mc_seed_of(l->options.seed ^ UINT64_C(0x5e1ec7), (uint64_t)(task + 1))};
+                 .seed = mc_seed_of(l->options.seed ^ UINT64_C(0x5e1ec7), (uint64_t)((int64_t)task + 1))};
   if (n > UINT32_MAX) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: too many pictures", r.name);
   uint32_t *order = mc_alloc(n, sizeof *order);
   r.features = mc_aligned_alloc((size_t)options->batch, (size_t)l->extractor.dim * sizeof *r.features);

@@ -176,7 +176,8 @@ static moeclip_code take_over(mc_results *r, const char *path, json_t *old, cons
     while (json_array_size(rows) > keep) json_array_remove(rows, json_array_size(rows) - 1);
   }
   MC_TRY(merge_columns(columns_of(r), old, rows, tasks, n_tasks, err));
-  json_t *learned = json_object_get(old, "learned");
+  json_t *learned = json_object_get(old, "learned"), *made = json_object_get(old, "provenance");
+  if (made) json_object_set(r->root, "provenance", made);
   for (int t = 0; t < n_tasks; t++) {
     json_t *report = json_object_get(learned, tasks[t]);
     if (report && json_object_set(json_object_get(r->root, "learned"), tasks[t], report) != 0) return no_memory(err);

@@ -3,6 +3,7 @@
  * run goes on, so that what was measured before a state was overwritten is not lost:
  *   {"format": "moeclip matrix 1", "run": {...}, "columns": [{"name", "task", ...}], "learned": {NAME: {...}},
  *    "rows": [{"after": NAME or null, "state": checksum or null, "cells": {NAME: {"accuracy", "n", "right", ...}}}],
+ *    "provenance": [{...}] (docs/RESULTS.md; one for each different command that was given),
  *    "transfer", "average", "last", "zero_shot": {"mean": ..., "columns": {NAME: ...}}}
  */
 #ifndef MC_REPORT_RESULTS_H

@@ -100,7 +100,7 @@ static mc_request *begin(mc_server *s, struct MHD_Connection *c, const char *url
     r->refused = mc_body_begin(r);
   }
   r->discard = r->refused != 0;
-  if (!r->refused && r->route->computes) {
+  if (!r->refused && r->route && r->route->computes) {
     r->coming = true;
     atomic_fetch_add(&s->engine.coming, 1);
   }
