@@ -81,6 +81,11 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                {"freeze", o->freeze_per_task, is.freeze_per_task},
                {"selector-hidden", o->selector_hidden, is.selector_hidden},
                {"selector-layer", o->selector_layer, is.selector_layer}};
+  if (mc_args_given(args, "selector") && o->selector != MOECLIP_SELECTOR_AUTO && o->selector != is.selector) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--selector %s: the state was made with %s; leave the option out, or start another state",
+                   mc_selector_kinds[o->selector], mc_selector_kinds[is.selector]);
+  }
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (!mc_args_given(args, pairs[i].name) || pairs[i].given == pairs[i].is) continue;
     return differs(pairs[i].name, pairs[i].given, pairs[i].is, err);

@@ -72,10 +72,16 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "no-selector", NULL,
      "no task selector: when evaluating, a data set's pictures go to the task of its name, and to the untouched CLIP "
      "while there is none", AT(learner.use_selector), 0, 0, 0, 0},
-    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the selector's autoencoders", AT(learner.selector_hidden),
-     1, 65536, 0, 0},
-    {MC_OPT_INT, "selector-layer", "N", "block of the image tower whose tokens the selector sees, from 0",
-     AT(learner.selector_layer), 0, 4096, 0, "chosen by the tower's depth"},
+    {MC_OPT_CHOICE, "selector", "KIND",
+     "what the task selector models a domain with: an autoencoder (the paper's), one gaussian, or prototypes: a mean "
+     "for each class; auto: autoencoders with --alexnet, else gaussian", AT(learner.selector), 0, 0,
+     "auto|autoencoder|gaussian|prototypes", 0},
+    {MC_OPT_INT, "selector-hidden", "N",
+     "hidden units of the selector's autoencoders, or the most directions of its Gaussians",
+     AT(learner.selector_hidden), 1, 65536, 0, 0},
+    {MC_OPT_INT, "selector-layer", "N",
+     "block of the image tower whose tokens the selector sees, from 0; the number of blocks: what the tower makes of a "
+     "picture in the end", AT(learner.selector_layer), 0, 4096, 0, "chosen by kind and depth"},
     {MC_OPT_SEED, "seed", "N", "of everything random; the same seed gives the same state, bit for bit",
      AT(learner.seed), 0, 0, 0, 0},
 
@@ -92,7 +98,8 @@ static const mc_option options[] = {
     {MC_OPT_REAL, "dropout", "X", "share of the experts' hidden units left out, below 1", AT(task.dropout), 0,
      0.999999, 0, 0},
     {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(task.balance), 0, 1e6, 0, 0},
-    {MC_OPT_LONG, "selector-iterations", "N", "steps of a task's autoencoder", AT(task.selector_iterations), 1, 1e12,
+    {MC_OPT_LONG, "selector-iterations", "N",
+     "steps of a task's autoencoder, or the most batches that a Gaussian is fitted to", AT(task.selector_iterations), 1, 1e12,
      0, 0},
     {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(task.selector_learning_rate), 1e-12,
      1e6, 0, 0},
@@ -100,6 +107,10 @@ static const mc_option options[] = {
      1, 1e12, 0, 0},
     {MC_OPT_REAL, "threshold", "X", "error above which the selector turns a picture away", AT(task.threshold), 0, 1e6,
      0, "set by training pictures held out for that"},
+    {MC_OPT_REAL, "false-alarms", "SHARE",
+     "of a task's own pictures, that its selector may turn away: the threshold is the error that this share of the "
+     "held-out training pictures exceeds", AT(task.selector_false_alarms), 0, 0.5, 0,
+     "1 % and a margin beyond it"},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_FLAG, "no-eval", NULL, "do not evaluate; no matrix is written", AT(measure), 0, 0, 0, 0},

@@ -73,7 +73,11 @@ static const mc_option options[] = {
     {MC_OPT_INT, "bottleneck", "N", "of a new state: hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, 0},
     {MC_OPT_INT, "freeze", "N", "of a new state: most used experts of each block that a finished task freezes",
      AT(learner.freeze_per_task), 0, 4096, 0, 0},
-    {MC_OPT_INT, "selector-hidden", "N", "of a new state: hidden units of the selector's autoencoders",
+    {MC_OPT_CHOICE, "selector", "KIND",
+     "of a new state: what the task selector models a domain with; auto: autoencoders with --alexnet, else gaussian",
+     AT(learner.selector), 0, 0, "auto|autoencoder|gaussian|prototypes", 0},
+    {MC_OPT_INT, "selector-hidden", "N",
+     "of a new state: hidden units of the selector's autoencoders, or the most directions of its Gaussians",
      AT(learner.selector_hidden), 1, 65536, 0, 0},
     {MC_OPT_SEED, "seed", "N", "of a new state: of everything random", AT(learner.seed), 0, 0, 0, 0},
 };

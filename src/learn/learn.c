@@ -35,6 +35,10 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
                    (long long)o->iterations, (long long)o->selector_iterations, o->batch, o->learning_rate,
                    o->label_smoothing, o->dropout, o->weight_decay, o->balance);
   }
+  if (!(o->selector_false_alarms >= 0 && o->selector_false_alarms < 1) || (o->selector_false_alarms > 0 && !isnan(o->threshold))) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector's false alarms %g: 0 to below 1, and not beside a threshold",
+                   o->selector_false_alarms);
+  }
   if (moeclip_dataset_count(dataset, MOECLIP_TRAIN) == 0) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures", moeclip_dataset_path(dataset));
   }
@@ -54,11 +58,11 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
       "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, "
-      "warmup %lld, dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
+      "warmup %lld, dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, alarms %.9g, seed %llu, backbone %s",
       r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
       moeclip_dataset_classes(r->dataset), (long long)o->iterations, (long long)o->epochs, o->batch, o->learning_rate,
       o->weight_decay, o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
-      (long long)o->selector_iterations, o->selector_learning_rate, o->threshold,
+      (long long)o->selector_iterations, o->selector_learning_rate, o->threshold, o->selector_false_alarms,
       (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
 }
@@ -207,7 +211,7 @@ static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_err
       mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
       mc_image_source pictures = mc_dataset_source(&split);
       double began = mc_now();
-      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, o, r->callbacks, report, err));
+      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, r->labels, o, r->callbacks, report, err));
       report->selector_seconds = mc_now() - began;
     }
   }

@@ -24,6 +24,9 @@ static json_t *task_to_json(const mc_task *t) {
                    "images", (json_int_t)t->images);
 }
 
+/* By moeclip_selector_kind. A state without a kind was written before there were several, with autoencoders. */
+static const char *const kinds[] = {"auto", "autoencoder", "gaussian", "prototypes"};
+
 static char *state_text(moeclip_learner *l) {
   const moeclip_learner_options *o = &l->options;
   json_t *tasks = json_array();
@@ -31,10 +34,11 @@ static char *state_text(moeclip_learner *l) {
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
-      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode",
+      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:s, s:b, s:i, s:i, s:s}, s:o}", "mode",
       o->mode == MOECLIP_MODE_FINETUNE ? "finetune" : "moe", "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
-      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
+      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind", kinds[o->selector],
+      "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
   char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);
@@ -172,6 +176,12 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   o->text_adapters = json_is_true(json_object_get(root, "text_adapters"));
   o->shared_router = json_is_true(json_object_get(root, "shared_router"));
   o->use_selector = !json_is_false(json_object_get(selector, "used"));
+  const json_t *kind = json_object_get(selector, "kind");
+  o->selector = kind ? MOECLIP_SELECTOR_AUTO : MOECLIP_SELECTOR_AUTOENCODER;
+  for (int i = MOECLIP_SELECTOR_AUTOENCODER; json_is_string(kind) && i <= MOECLIP_SELECTOR_PROTOTYPES; i++) {
+    if (strcmp(json_string_value(kind), kinds[i]) == 0) o->selector = (moeclip_selector_kind)i;
+  }
+  if (o->selector == MOECLIP_SELECTOR_AUTO) bad = "selector kind";
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);
   o->selector_layer = number_of(selector, "layer", -1, 1000, &bad);
   return bad ? wrong(err, bad) : MOECLIP_OK;
@@ -280,7 +290,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   MC_TRY(restore_adapters(l, in, err));
   /* A checkpoint is written after the selector has learned the task, so there are always as many autoencoders as tasks. */
   if (!l->options.use_selector) return MOECLIP_OK;
-  return mc_selector_load(in, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
+  return mc_selector_load(in, l->extractor.kind, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
 }
 
 moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {

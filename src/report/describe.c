@@ -6,16 +6,23 @@
 #include "base/memory.h"
 #include "report/report.h"
 
+const char *const mc_selector_kinds[4] = {"auto", "autoencoder", "gaussian", "prototypes"};
+
 json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_options o;
   char seed[32];
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
+  json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
                    moeclip_model_fingerprint(model), "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune",
                    "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
                    "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  /* Autoencoders are what results without this key were made with. */
+  if (run && o.selector != MOECLIP_SELECTOR_AUTOENCODER) {
+    json_object_set_new(run, "selector_kind", json_string(mc_selector_kinds[o.selector]));
+  }
+  return run;
 }
 
 /* "same" is what the accuracies of a column depend on, beside the run and the state. */

@@ -89,6 +89,7 @@ static moeclip_learner_options small_options(void) {
   moeclip_learner_options_defaults(&o);
   o.n_experts = EXPERTS;
   o.bottleneck = BOTTLENECK;
+  o.selector = MOECLIP_SELECTOR_AUTOENCODER;
   o.selector_hidden = HIDDEN;
   return o;
 }
