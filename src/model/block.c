@@ -73,6 +73,7 @@ moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int la
   mc_activation_forward(cp, tower->activation, h, rows * hidden, activated);
   MC_TRY(mc_linear(cp, activated, rows, &b->proj_weight, &b->proj_bias, x, true, err));
   mc_arena_release(arena, mark);
+  if (p->choice && layer == 0) MC_TRY(p->choice->call(p->choice->context, x, p->n, err));
   if (!routed) return MOECLIP_OK;
   return mc_moe_forward(cp, &p->moe[layer], p->routing, p->first_block + layer, p->n, t, k->x1, x, keep ? &k->moe : NULL, arena, err);
 }

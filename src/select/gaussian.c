@@ -11,7 +11,7 @@
 /* SPARE: directions beside those that are wanted, which make the iteration converge faster. */
 enum { SPARE = 8, ITERATIONS = 24, SWEEPS = 60 };
 /* Errors stay finite: this far out every domain turns a picture away. */
-static const double FARTHEST = 160;
+static const double FARTHEST = 40;
 
 void mc_gaussian_clear(mc_gaussian *g) {
   mc_param_clear(&g->mean);

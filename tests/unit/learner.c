@@ -561,6 +561,139 @@ static void test_ablations(void) {
   moeclip_model_destroy(model);
 }
 
+/* Every kind of selector, on early tokens and on the tower's last word: chooses rightly, keeps its kind in the state, gives the same bytes
+ * when it was stopped in between, and answers the same whether it looks in passing or in a pass of its own. */
+static void test_selectors(void) {
+  static const struct {
+    moeclip_selector_kind kind, becomes;
+    int layer;
+  } cases[] = {{MOECLIP_SELECTOR_AUTO, MOECLIP_SELECTOR_GAUSSIAN, -1},    {MOECLIP_SELECTOR_AUTOENCODER, MOECLIP_SELECTOR_AUTOENCODER, 0},
+               {MOECLIP_SELECTOR_AUTOENCODER, MOECLIP_SELECTOR_AUTOENCODER, 2}, {MOECLIP_SELECTOR_GAUSSIAN, MOECLIP_SELECTOR_GAUSSIAN, 1},
+               {MOECLIP_SELECTOR_GAUSSIAN, MOECLIP_SELECTOR_GAUSSIAN, 2}, {MOECLIP_SELECTOR_PROTOTYPES, MOECLIP_SELECTOR_PROTOTYPES, 0}};
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_callbacks stop = {stop_in_training, NULL, NULL};
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    moeclip_learner_options options = small_options(MOECLIP_MODE_MOE), is;
+    moeclip_task_options task = few_steps();
+    moeclip_learner *l, *again;
+    options.selector = cases[k].kind;
+    options.selector_layer = cases[k].layer;
+    for (int broken = 0; broken < 2; broken++) {
+      char checkpoint[320];
+      snprintf(checkpoint, sizeof checkpoint, "%s/kind.part", folder);
+      REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+      for (int i = 0; i < 2; i++) {
+        moeclip_dataset *d = open_domain(both[i]);
+        task.checkpoint = broken ? checkpoint : NULL;
+        stop_at = 9;
+        if (broken) CHECK(moeclip_learner_learn(l, d, &task, &stop, NULL, &err) == MOECLIP_ERROR_CANCELLED);
+        REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, NULL, &err), err);
+        unlink(checkpoint);
+        moeclip_dataset_destroy(d);
+      }
+      REQUIRE_OK(moeclip_learner_save(l, in_folder(broken ? "kind2.safetensors" : "kind.safetensors"), &err), err);
+      moeclip_learner_destroy(l);
+    }
+    CHECK_MSG(same_files(in_folder("kind.safetensors"), in_folder("kind2.safetensors")), "case %zu: other bytes after a stop", k);
+    REQUIRE_OK(moeclip_learner_load(model, in_folder("kind.safetensors"), NULL, &again, &err), err);
+    moeclip_learner_get_options(again, &is);
+    CHECK(is.selector == cases[k].becomes && (cases[k].layer < 0 || is.selector_layer == cases[k].layer));
+    bool in_passing = is.selector != MOECLIP_SELECTOR_AUTOENCODER && is.selector_layer == 0;
+    CHECK(mc_routes_in_passing(again) == in_passing);
+    uint8_t pixels[N_IMAGES * 3 * 16 * 16];
+    moeclip_image images[N_IMAGES];
+    moeclip_dataset *d[2] = {open_domain("bars"), open_domain("light")};
+    load_images(d[0], images, N_IMAGES / 2);
+    load_images(d[1], images + N_IMAGES / 2, N_IMAGES / 2);
+    for (int i = 0; i < N_IMAGES; i++) REQUIRE_OK(moeclip_image_preprocess(&images[i], 16, pixels + i * 768, &err), err);
+    int32_t tasks[2][N_IMAGES];
+    double scores[2][N_IMAGES];
+    float errors[2][N_IMAGES * 3], out[2][N_IMAGES * 32];
+    mc_chosen chosen = {tasks[1], scores[1], errors[1]};
+    REQUIRE_OK(mc_route(again, pixels, N_IMAGES, MOECLIP_SELECT_PER_IMAGE, tasks[0], scores[0], errors[0], &err), err);
+    REQUIRE_OK(mc_picture_features(again, pixels, N_IMAGES, tasks[0], NULL, NULL, out[0], &err), err);
+    REQUIRE_OK(mc_choose_and_encode(again, pixels, N_IMAGES, &chosen, NULL, NULL, out[1], &err), err);
+    CHECK(memcmp(tasks[0], tasks[1], sizeof tasks[0]) == 0 && memcmp(scores[0], scores[1], sizeof scores[0]) == 0);
+    CHECK(memcmp(out[0], out[1], sizeof out[0]) == 0);
+    for (int i = 0; i < N_IMAGES * 3; i++) CHECK(isnan(errors[0][i]) ? isnan(errors[1][i]) : errors[0][i] == errors[1][i]);
+    int right = 0, none = 0;
+    for (int i = 0; i < N_IMAGES; i++) right += tasks[0][i] == i / (N_IMAGES / 2);
+    /* Thirty steps are too few for an autoencoder of the tower's last word, and for any to know noise when it sees it. */
+    bool gaussian = is.selector != MOECLIP_SELECTOR_AUTOENCODER;
+    CHECK_MSG(right >= N_IMAGES - 3 || (!gaussian && is.selector_layer == 2), "case %zu: %d of %d pictures were sent to their task", k, right, N_IMAGES);
+    /* Noise belongs to nobody, and then the answer is the untouched CLIP's. */
+    mc_philox g;
+    mc_philox_init(&g, 1, 1, 1);
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)mc_philox_next(&g);
+    REQUIRE_OK(mc_choose_and_encode(again, pixels, N_IMAGES, &chosen, NULL, NULL, out[1], &err), err);
+    for (int i = 0; i < N_IMAGES; i++) none += tasks[1][i] == -1;
+    CHECK_MSG(none == N_IMAGES || !gaussian, "case %zu: %d of %d pictures of noise were turned away", k, none, N_IMAGES);
+    for (int i = 0; i < N_IMAGES; i++) tasks[0][i] = -1;
+    REQUIRE_OK(mc_picture_features(again, pixels, N_IMAGES, tasks[0], NULL, NULL, out[0], &err), err);
+    CHECK(none < N_IMAGES || memcmp(out[0], out[1], sizeof out[0]) == 0);
+    for (int i = 0; i < N_IMAGES; i++) moeclip_image_clear(&images[i]);
+    moeclip_dataset_destroy(d[0]);
+    moeclip_dataset_destroy(d[1]);
+    moeclip_learner_destroy(again);
+  }
+  moeclip_model_destroy(model);
+}
+
+/* States from before there were kinds have no word for one: their selectors are autoencoders. */
+static void test_old_state(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE), is;
+  moeclip_learner *l, *again;
+  moeclip_tensors *t;
+  moeclip_dataset *d = open_domain("bars");
+  moeclip_task_options task = few_steps();
+  options.selector = MOECLIP_SELECTOR_AUTOENCODER;
+  REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+  REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, NULL, &err), err);
+  REQUIRE_OK(moeclip_tensors_create(&t, &err), err);
+  REQUIRE_OK(mc_state_store(l, t, &err), err);
+  char text[4096], *at;
+  snprintf(text, sizeof text, "%s", moeclip_tensors_metadata(t, "moeclip.state"));
+  at = strstr(text, "\"kind\":\"autoencoder\",");
+  CHECK(at != NULL);
+  if (at) memmove(at, at + 21, strlen(at + 21) + 1);
+  REQUIRE_OK(moeclip_tensors_set_metadata(t, "moeclip.state", text, &err), err);
+  REQUIRE_OK(mc_state_write(t, in_folder("old.safetensors"), &err), err);
+  REQUIRE_OK(moeclip_learner_load(model, in_folder("old.safetensors"), NULL, &again, &err), err);
+  moeclip_learner_get_options(again, &is);
+  CHECK(is.selector == MOECLIP_SELECTOR_AUTOENCODER && mc_selector_autoencoder(again->selector, 0) != NULL);
+  moeclip_learner_destroy(again);
+  moeclip_learner_destroy(l);
+  moeclip_tensors_destroy(t);
+  moeclip_dataset_destroy(d);
+  moeclip_model_destroy(model);
+}
+
+/* A stated rate of false alarms is the rate on the pictures that were held out; nonsense is refused. */
+static void test_false_alarms(void) {
+  moeclip_model *model = open_model("model.safetensors");
+  moeclip_learner_options options = small_options(MOECLIP_MODE_MOE);
+  moeclip_task_options task = few_steps();
+  moeclip_dataset *d = open_domain("bars");
+  moeclip_learn_report report;
+  double last = INFINITY;
+  static const double rates[] = {0.05, 0.25, 0.5};
+  for (int k = 0; k < 3; k++) {
+    moeclip_learner *l;
+    REQUIRE_OK(moeclip_learner_create(model, &options, &l, &err), err);
+    task.selector_false_alarms = rates[k];
+    REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, &report, &err), err);
+    CHECK_MSG(report.threshold < last, "rate %g: threshold %g after %g", rates[k], report.threshold, last);
+    last = report.threshold;
+    task.threshold = 1;
+    CHECK(moeclip_learner_learn(l, d, &task, NULL, &report, &err) == MOECLIP_ERROR_ARGUMENT);
+    task.threshold = NAN;
+    moeclip_learner_destroy(l);
+  }
+  moeclip_dataset_destroy(d);
+  moeclip_model_destroy(model);
+}
+
 int main(void) {
   const char *base = getenv("TMPDIR");
   char command[256];
@@ -581,6 +714,9 @@ int main(void) {
   test_experts();
   test_reference();
   test_ablations();
+  test_selectors();
+  test_old_state();
+  test_false_alarms();
   snprintf(command, sizeof command, "rm -rf '%s'", folder);
   if (system(command) != 0) return 1;
   return check_report();
