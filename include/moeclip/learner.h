@@ -54,6 +54,10 @@ typedef struct moeclip_learner_options {
   const char *alexnet;  /* torchvision's AlexNet weights for the selector, as in the paper; NULL: the image tower's tokens */
   uint64_t seed;        /* 0 */
   moeclip_selector_kind selector; /* MOECLIP_SELECTOR_AUTO; a learner's own options say which one that became */
+  int dynamic_experts;    /* 0; 1: starts with top_k experts whatever n_experts says, freezes all that a task trained, and adds one at a
+                             time when those that there are do not suffice for a task (docs/SELECTORS.md). Not with shared_router */
+  double dynamic_margin;  /* 0.02: the share of the training loss that one more expert must save in a probe to be added */
+  int64_t dynamic_probe;  /* 40: steps of a probe */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 
@@ -67,7 +71,7 @@ MOECLIP_API moeclip_code moeclip_learner_load(moeclip_model *model, const char *
 MOECLIP_API moeclip_code moeclip_learner_save(moeclip_learner *learner, const char *path, moeclip_error *err);
 MOECLIP_API void moeclip_learner_destroy(moeclip_learner *learner);
 
-/* What a run tells while it works. `phase` is "selector", "train" or "evaluate". */
+/* What a run tells while it works. `phase` is "selector", "probe" (dynamic experts), "train" or "evaluate". */
 typedef struct moeclip_progress {
   const char *phase;
   const char *task;
@@ -116,6 +120,14 @@ typedef struct moeclip_task_options {
 } moeclip_task_options;
 MOECLIP_API void moeclip_task_options_defaults(moeclip_task_options *options);
 
+/* Numbers (float32) that came with a task. */
+typedef struct moeclip_task_parameters {
+  int n_experts;    /* new ones in every block */
+  int64_t experts;  /* in all blocks of both towers */
+  int64_t router;   /* of all blocks; half of them are for training alone (the noise) */
+  int64_t selector; /* the task's model in the selector */
+} moeclip_task_parameters;
+
 typedef struct moeclip_learn_report {
   int task;                 /* number of the new task */
   int64_t iterations, images, broken;
@@ -127,6 +139,8 @@ typedef struct moeclip_learn_report {
   double exchange_seconds;  /* of `seconds`: in exchanges with other ranks, waiting for them included; 0: alone */
   int64_t exchange_bytes;   /* gradients that are summed over the ranks in a step; 0: alone */
   int exchange_parts;       /* in so many messages */
+  double probe_seconds;     /* before `seconds`: finding out how many experts the task needs; 0 unless they are dynamic */
+  moeclip_task_parameters parameters; /* that came with the task */
 } moeclip_learn_report;
 
 /* Learns the train split of a data set as the next task. On any failure the learner is as it was before. */
@@ -162,6 +176,15 @@ MOECLIP_API void moeclip_learner_get_options(const moeclip_learner *learner, moe
  * the text tower. Fails for a block that is not there, and when fine-tuning. */
 MOECLIP_API moeclip_code moeclip_learner_expert_use(const moeclip_learner *learner, int text, int block, uint64_t *counts,
                                                     uint8_t *frozen, size_t n_out, size_t *n, moeclip_error *err);
+/* What came with a task. */
+MOECLIP_API moeclip_code moeclip_learner_parameters(const moeclip_learner *learner, int task, moeclip_task_parameters *out,
+                                                    moeclip_error *err);
+
+/* Forgets the weights of experts that no answer depends on (docs/SELECTORS.md): a state saved afterwards is smaller, and all answers are
+ * the same, bit for bit (but with evaluate's gate_noise, which chooses at random). Later tasks find fresh experts in their place. *n (may
+ * be NULL): how many were forgotten. Fails before the first task, and when fine-tuning. */
+MOECLIP_API moeclip_code moeclip_learner_prune(moeclip_learner *learner, int64_t *n, moeclip_error *err);
+
 /* Blocks with adapters in a tower. */
 MOECLIP_API int moeclip_learner_blocks(const moeclip_learner *learner, int text);
 

@@ -331,6 +331,13 @@ static const mc_option options[] = {
     {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learn.learner.bottleneck), 1, 65536, 0, PRESET},
     {MC_OPT_INT, "freeze", "N", "most used experts that a finished task freezes; 0: none",
      AT(learn.learner.freeze_per_task), 0, 4096, 0, PRESET},
+    {MC_OPT_FLAG, "dynamic-experts", NULL,
+     "start with top-k experts whatever --experts says, freeze all that a task trained, and add one at a time when "
+     "those that there are do not suffice for a task: short probes of the training loss tell", AT(learn.learner.dynamic_experts), 1,
+     0, 0, 0},
+    {MC_OPT_REAL, "dynamic-margin", "SHARE", "of the training loss that one more expert must save in a probe",
+     AT(learn.learner.dynamic_margin), 0, 0.999, 0, 0},
+    {MC_OPT_LONG, "dynamic-probe", "N", "steps of a probe", AT(learn.learner.dynamic_probe), 10, 1000000000, 0, 0},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learn.learner.text_adapters), 0, 0, 0, 0},
     {MC_OPT_FLAG, "shared-router", NULL, "one router for all tasks", AT(learn.learner.shared_router), 1, 0, 0, 0},
     {MC_OPT_FLAG, "no-selector", NULL,

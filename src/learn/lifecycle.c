@@ -17,6 +17,10 @@ static moeclip_code check_options(const moeclip_learner_options *o, moeclip_erro
   if ((int)o->selector < MOECLIP_SELECTOR_AUTO || o->selector > MOECLIP_SELECTOR_PROTOTYPES) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector %d: there is no such kind", (int)o->selector);
   }
+  if (o->dynamic_experts && (o->shared_router || !(o->dynamic_margin >= 0 && o->dynamic_margin < 1) || o->dynamic_probe < 10)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "dynamic experts: margin %g (0 to below 1), probes of %lld steps (at least 10), and a "
+                   "router for each task", o->dynamic_margin, (long long)o->dynamic_probe);
+  }
   if (o->n_experts < 1 || o->top_k < 1 || o->bottleneck < 1 || o->freeze_per_task < 0 || o->selector_hidden < 1 ||
       o->selector_layer < -1 || (o->mode != MOECLIP_MODE_MOE && o->mode != MOECLIP_MODE_FINETUNE)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
@@ -47,6 +51,7 @@ moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_option
   l->model = model;
   l->options = *options;
   l->options.alexnet = NULL;
+  if (options->dynamic_experts) l->options.n_experts = options->top_k;
   if (l->options.selector == MOECLIP_SELECTOR_AUTO) {
     l->options.selector = alexnet ? MOECLIP_SELECTOR_AUTOENCODER : MOECLIP_SELECTOR_GAUSSIAN;
   }
@@ -79,7 +84,7 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
     options = &defaults;
   }
   const mc_clip *clip = model->clip;
-  mc_adapter_sizes sizes = {.n_experts = options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
+  mc_adapter_sizes sizes = {.n_experts = options->dynamic_experts ? options->top_k : options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
                             .scale = MC_EXPERT_SCALE, .text = options->text_adapters != 0};
   moeclip_code code = mc_learner_frame(model, options, options->alexnet, &l, err);
   if (code == MOECLIP_OK && options->mode == MOECLIP_MODE_FINETUNE) {

@@ -40,6 +40,9 @@ static char *state_text(moeclip_learner *l) {
       "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind", kinds[o->selector],
       "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
+  if (root && o->dynamic_experts) {
+    json_object_set_new(root, "dynamic", json_pack("{s:f, s:I}", "margin", o->dynamic_margin, "probe", (json_int_t)o->dynamic_probe));
+  }
   char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
@@ -184,6 +187,12 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   if (o->selector == MOECLIP_SELECTOR_AUTO) bad = "selector kind";
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);
   o->selector_layer = number_of(selector, "layer", -1, 1000, &bad);
+  const json_t *dynamic = json_object_get(root, "dynamic");
+  o->dynamic_experts = json_is_object(dynamic);
+  if (dynamic) {
+    o->dynamic_margin = json_number_value(json_object_get(dynamic, "margin"));
+    o->dynamic_probe = number_of(dynamic, "probe", 10, 1000000000, &bad);
+  }
   return bad ? wrong(err, bad) : MOECLIP_OK;
 }
 
@@ -245,7 +254,7 @@ static moeclip_code restore_block(mc_moe *m, const char *tower, int i, const moe
 
 static moeclip_code restore_adapters(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   const mc_clip *clip = l->model->clip;
-  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE};
+  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE, .seed = l->options.seed};
   MC_TRY(mc_adapters_load(in, &sizes, &l->adapters, err));
   mc_adapters *a = l->adapters;
   bool text_fits = a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);

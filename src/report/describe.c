@@ -22,6 +22,9 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   if (run && o.selector != MOECLIP_SELECTOR_AUTOENCODER) {
     json_object_set_new(run, "selector_kind", json_string(mc_selector_kinds[o.selector]));
   }
+  if (run && o.dynamic_experts) {
+    json_object_set_new(run, "dynamic", json_pack("{s:f, s:I}", "margin", o.dynamic_margin, "probe", (json_int_t)o.dynamic_probe));
+  }
   return run;
 }
 
@@ -78,6 +81,13 @@ json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_repor
                 "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
                 mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                 mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+  const moeclip_task_parameters *p = &r->parameters;
+  if (object) {
+    json_object_set_new(object, "parameters",
+                        json_pack("{s:i, s:I, s:I, s:I}", "new_experts", p->n_experts, "experts", (json_int_t)p->experts, "router",
+                                  (json_int_t)p->router, "selector", (json_int_t)p->selector));
+    json_object_set_new(object, "probe_seconds", mc_json_real(r->probe_seconds));
+  }
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
     json_object_set_new(object, "experts",
                         json_pack("{s:o, s:o}", "image", mc_experts_json(learner, 0), "text", mc_experts_json(learner, 1)));
