@@ -1,9 +1,9 @@
 /*
  * Kinds of task selector on real pictures, as one table: teaches each kind the given domains and sees where test pictures go.
  *
- *   bench_selectors MODEL [--alexnet FILE] [--iterations N] NAME=DOMAIN... -- NAME=OTHER...
+ *   bench_selectors MODEL [--alexnet FILE] [--iterations N] [--max-test N] [--layers N,N...] reference=SET NAME=DOMAIN... -- NAME=OTHER...
  *
- * Every number is of the held-out test pictures (at most 100 of a class), with thresholds at which 1 % and 5 % of the training pictures
+ * Every number is of the held-out test pictures (at most 100 of a class, or --max-test), with thresholds at which 1 % and 5 % of the training pictures
  * held out for that are turned away. "own": of the domains, sent to their own task. "others": of the OTHERs, sent to the untouched CLIP.
  * "left out": of each domain, when its own task is taken away, sent to the untouched CLIP and not to another task.
  */
@@ -45,16 +45,17 @@ typedef struct set {
 typedef struct bench {
   moeclip_model *model;
   const char *alexnet;
-  int64_t iterations;
+  int64_t iterations, max_test;
+  const char *layers; /* NULL: all */
   set sets[2 * MOST]; /* domains, then others */
   int n_tasks, n_sets;
 } bench;
 
-static void open_set(set *s, const char *argument) {
+static void open_set(set *s, const char *argument, int64_t max_test) {
   moeclip_dataset_options o;
   const char *equals = strchr(argument, '=');
   moeclip_dataset_options_defaults(&o);
-  o.max_per_class[MOECLIP_TEST] = 100;
+  o.max_per_class[MOECLIP_TEST] = max_test;
   if (!equals || (size_t)(equals - argument) >= sizeof s->name) exit(2);
   snprintf(s->name, sizeof s->name, "%.*s", (int)(equals - argument), argument);
   s->path = equals + 1;
@@ -237,7 +238,7 @@ static void run(bench *b, moeclip_selector_kind kind, int layer, const char *ale
 }
 
 int main(int argc, char **argv) {
-  static bench b = {.iterations = 300};
+  static bench b = {.iterations = 300, .max_test = 100};
   set reference = {0};
   bool others = false;
   if (argc < 2) return 2;
@@ -246,12 +247,16 @@ int main(int argc, char **argv) {
       b.alexnet = argv[++i];
     } else if (strcmp(argv[i], "--iterations") == 0 && i + 1 < argc) {
       b.iterations = atoll(argv[++i]);
+    } else if (strcmp(argv[i], "--max-test") == 0 && i + 1 < argc) {
+      b.max_test = atoll(argv[++i]);
+    } else if (strcmp(argv[i], "--layers") == 0 && i + 1 < argc) {
+      b.layers = argv[++i];
     } else if (strcmp(argv[i], "--") == 0) {
       others = true;
     } else if (strncmp(argv[i], "reference=", 10) == 0) {
-      open_set(&reference, argv[i]);
+      open_set(&reference, argv[i], b.max_test);
     } else if (b.n_sets < 2 * MOST && (others || b.n_sets < MOST)) {
-      open_set(&b.sets[b.n_sets++], argv[i]);
+      open_set(&b.sets[b.n_sets++], argv[i], b.max_test);
       if (!others) b.n_tasks++;
     }
   }
@@ -262,9 +267,12 @@ int main(int argc, char **argv) {
   printf(" own | others | left out | ms a picture | %% of encoding | kB a task | s a task |\n|---|---:|");
   for (int k = 0; k < b.n_sets + 7; k++) printf("---:|");
   printf("\n");
+  fflush(stdout);
   int blocks = b.model->clip->visual.n_layers;
   for (int layer = 0; layer <= blocks; layer++) {
-    char name[64];
+    char name[64], number[16];
+    snprintf(number, sizeof number, "%d", layer);
+    if (b.layers && !strstr(b.layers, number)) continue;
     static const char *const kinds[] = {"", "autoencoder", "gaussian", "prototypes"};
     for (int kind = MOECLIP_SELECTOR_AUTOENCODER; kind <= MOECLIP_SELECTOR_PROTOTYPES; kind++) {
       if (layer == blocks) {

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The kinds of task selector side by side, block by block, on the demo's real pictures and one set more (scikit-learn's 8 x 8 digits,
 # which look much like MNIST's): the table of docs/SELECTORS.md. Needs what ./demo built and fetched.
-# usage: bench/selector_compare.sh [ITERATIONS [ALEXNET]]   ITERATIONS: of an autoencoder, 300. ALEXNET: torchvision's weights, or
+# usage: bench/selector_compare.sh [ITERATIONS [ALEXNET [OPTIONS of bench_selectors]]]   ITERATIONS: of an autoencoder, 300. ALEXNET: torchvision's weights, or
 #        "random": weights drawn at random, as AlexNet's own cannot be had from any package (scripts/setup.sh's Python makes them)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 iterations=${1:-300}
 alexnet=${2:-}
+shift $(($# < 2 ? $# : 2))
 data=.data/demo
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -49,6 +50,6 @@ PY
   alexnet=$out/alexnet.safetensors
 fi
 export OMP_WAIT_POLICY=passive
-build/release/bench/bench_selectors data/model.safetensors ${alexnet:+--alexnet "$alexnet"} --iterations "$iterations" \
+build/release/bench/bench_selectors data/model.safetensors ${alexnet:+--alexnet "$alexnet"} --iterations "$iterations" "$@" \
   reference="$data/reference" clothes="$data/fashion-mnist" digits="$data/digits/mnist_5k.csv.gz" fabric="$data/textiles" \
   pens="$out/pens/digits.csv.gz" -- objects="$data/zeroshot/objects" categories="$data/zeroshot/categories"

@@ -79,7 +79,7 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "no-selector", NULL,
      "no task selector: when evaluating, a data set's pictures go to the task of its name, and to the untouched CLIP "
      "while there is none", AT(learner.use_selector), 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "selector", "KIND",
+    {MC_OPT_CHOICE, "selector", "auto|autoencoder|gaussian|prototypes",
      "what the task selector models a domain with: an autoencoder (the paper's), one gaussian, or prototypes: a mean "
      "for each class; auto: autoencoders with --alexnet, else gaussian", AT(learner.selector), 0, 0,
      "auto|autoencoder|gaussian|prototypes", 0},

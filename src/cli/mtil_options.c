@@ -307,7 +307,7 @@ static const mc_option options[] = {
      1e12, 0, PRESET},
     {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(learn.task.selector_learning_rate), 1e-12,
      1e6, 0, PRESET},
-    {MC_OPT_CHOICE, "selector", "KIND",
+    {MC_OPT_CHOICE, "selector", "auto|autoencoder|gaussian|prototypes",
      "what the task selector models a domain with: an autoencoder (the paper's), one gaussian, or prototypes: a mean "
      "for each class; auto: autoencoders with --alexnet, else gaussian", AT(learn.learner.selector), 0, 0,
      "auto|autoencoder|gaussian|prototypes", 0},

@@ -76,7 +76,7 @@ static const mc_option options[] = {
     {MC_OPT_INT, "bottleneck", "N", "of a new state: hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, 0},
     {MC_OPT_INT, "freeze", "N", "of a new state: most used experts of each block that a finished task freezes",
      AT(learner.freeze_per_task), 0, 4096, 0, 0},
-    {MC_OPT_CHOICE, "selector", "KIND",
+    {MC_OPT_CHOICE, "selector", "auto|autoencoder|gaussian|prototypes",
      "of a new state: what the task selector models a domain with; auto: autoencoders with --alexnet, else gaussian",
      AT(learner.selector), 0, 0, "auto|autoencoder|gaussian|prototypes", 0},
     {MC_OPT_INT, "selector-hidden", "N",
