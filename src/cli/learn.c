@@ -75,7 +75,7 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
   const struct {
     const char *name;
     long long given, is;
-  } pairs[] = {{"experts", o->n_experts, is.n_experts},
+  } pairs[] = {{"experts", is.dynamic_experts ? is.n_experts : o->n_experts, is.n_experts},
                {"top-k", o->top_k, is.top_k},
                {"bottleneck", o->bottleneck, is.bottleneck},
                {"dynamic-probe", o->dynamic_probe, is.dynamic_probe},
