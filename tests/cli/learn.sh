@@ -203,7 +203,7 @@ expect 0 '"parameters":' info --json dynamic.safetensors
 expect 0 'experts left out' prune --model clip.safetensors whole.safetensors --output pruned.safetensors
 [ "$(wc -c <pruned.safetensors)" -lt "$(wc -c <whole.safetensors)" ] || fail "prune: not smaller"
 for s in whole pruned; do
-  "$M" classify --model clip.safetensors --state $s.safetensors --json pictures/colours/test/red pictures/spots/test/* \
+  "$M" classify --model clip.safetensors --state $s.safetensors --json pictures/colours/test/red \
     >$s.answers 2>err || fail "classify after prune: $(cat err)"
 done
 same whole.answers pruned.answers
