@@ -277,8 +277,8 @@ static void run_encode(engine *e) {
   double plain = encode_seconds(e, NULL), adapted = encode_seconds(e, &r), choosing = 1e30;
   mc_feature_extractor x;
   mc_selector *selector;
-  need(mc_feature_extractor_init(&x, e->s.alexnet, e->clip, -1, &e->err), &e->err);
-  need(mc_selector_create(x.dim, 100, &selector, &e->err), &e->err);
+  need(mc_feature_extractor_init(&x, MC_SELECTOR_AUTOENCODER, e->s.alexnet, e->clip, -1, &e->err), &e->err);
+  need(mc_selector_create(MC_SELECTOR_AUTOENCODER, x.dim, 100, &selector, &e->err), &e->err);
   for (int t = 0; t < (int)e->s.tasks; t++) {
     mc_autoencoder a;
     need(mc_autoencoder_create(&a, x.dim, 100, 1, (uint64_t)t, &e->err), &e->err);

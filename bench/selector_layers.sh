@@ -13,7 +13,7 @@ domains=("clothes=$data/fashion-mnist" "digits=$data/digits/mnist_5k.csv.gz" "fa
 others=("objects=$data/zeroshot/objects" "categories=$data/zeroshot/categories")
 echo "percent of test pictures sent to their own task (objects, categories: left to the untouched CLIP)"
 for layer in 0 1 2 3 4 5; do
-  $moeclip learn --model data/model.safetensors --state "$out/$layer" --selector-layer $layer --iterations 1 --batch 32 --seed 1 \
+  $moeclip learn --model data/model.safetensors --state "$out/$layer" --selector autoencoder --selector-layer $layer --iterations 1 --batch 32 --seed 1 \
     --quiet --no-eval --reference "$data/reference" --reference-iterations $((2 * iterations)) \
     --selector-iterations "$iterations" "${domains[@]}" > /dev/null
   $moeclip eval --model data/model.safetensors --state "$out/$layer" --max-test 100 --quiet --json "${domains[@]}" \

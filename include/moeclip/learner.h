@@ -29,6 +29,14 @@ typedef enum moeclip_selection {
   MOECLIP_SELECT_PER_BATCH /* the published code's: one choice for a whole batch, by its mean error */
 } moeclip_selection;
 
+/* What the task selector models a domain with (docs/SELECTORS.md). */
+typedef enum moeclip_selector_kind {
+  MOECLIP_SELECTOR_AUTO = 0,    /* of a new learner: autoencoders with AlexNet, else Gaussians */
+  MOECLIP_SELECTOR_AUTOENCODER, /* the paper's: an autoencoder a task, on AlexNet's features or on the image tower's tokens */
+  MOECLIP_SELECTOR_GAUSSIAN,    /* one Gaussian a task in the image tower's feature space */
+  MOECLIP_SELECTOR_PROTOTYPES   /* a mean for each class, one covariance a task */
+} moeclip_selector_kind;
+
 /* Chosen once, when a learner is created; kept in its state. */
 typedef struct moeclip_learner_options {
   moeclip_mode mode;
@@ -40,10 +48,16 @@ typedef struct moeclip_learner_options {
   int shared_router;    /* 0; 1: one router for all tasks (the paper's ablation); it knows the experts of the start alone */
   int use_selector;     /* 1; 0: no task selector: a data set's pictures go to the task of its name, when evaluating; nothing
                            but a task that the caller names is used to classify */
-  int selector_hidden;  /* width of the selector's autoencoders: 100 */
-  int selector_layer;   /* block of the image tower whose tokens the selector sees, from 0; -1: chosen by depth */
+  int selector_hidden;  /* width of the selector's autoencoders, or the most directions of its Gaussians: 100 */
+  int selector_layer;   /* block of the image tower whose tokens the selector sees, from 0; the number of blocks: what the tower
+                           makes of a picture in the end; -1: chosen by kind and depth */
   const char *alexnet;  /* torchvision's AlexNet weights for the selector, as in the paper; NULL: the image tower's tokens */
   uint64_t seed;        /* 0 */
+  moeclip_selector_kind selector; /* MOECLIP_SELECTOR_AUTO; a learner's own options say which one that became */
+  int dynamic_experts;    /* 0; 1: starts with top_k experts whatever n_experts says, freezes all that a task trained, and adds one at a
+                             time when those that there are do not suffice for a task (docs/SELECTORS.md). Not with shared_router */
+  double dynamic_margin;  /* 0.02: the share of the training loss that one more expert must save in a probe to be added */
+  int64_t dynamic_probe;  /* 40: steps of a probe */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 
@@ -57,7 +71,7 @@ MOECLIP_API moeclip_code moeclip_learner_load(moeclip_model *model, const char *
 MOECLIP_API moeclip_code moeclip_learner_save(moeclip_learner *learner, const char *path, moeclip_error *err);
 MOECLIP_API void moeclip_learner_destroy(moeclip_learner *learner);
 
-/* What a run tells while it works. `phase` is "selector", "train" or "evaluate". */
+/* What a run tells while it works. `phase` is "selector", "probe" (dynamic experts), "train" or "evaluate". */
 typedef struct moeclip_progress {
   const char *phase;
   const char *task;
@@ -92,7 +106,7 @@ typedef struct moeclip_task_options {
   const char *const *templates; /* prompt templates with {} for the class name; NULL: "a photo of a {}." The first trains; all
                                    are averaged when classifying */
   size_t n_templates;
-  int64_t selector_iterations; /* 300 */
+  int64_t selector_iterations; /* 300; for Gaussians the most batches of training pictures they are fitted to */
   double selector_learning_rate; /* 0.01 */
   double threshold;          /* of the selector; NaN: calibrated on training pictures held out for that */
   size_t kept_bytes;         /* memory for the activations of one micro-batch; 0: automatic */
@@ -100,8 +114,19 @@ typedef struct moeclip_task_options {
   const char *checkpoint;    /* file to write the unfinished task to now and then, and to resume from when it is there;
                                 NULL: none. Removed by the caller after it has saved the finished state. */
   double checkpoint_seconds; /* how often: 60 */
+  double selector_false_alarms; /* share of a task's own pictures that its selector may turn away, above 0 and below 1: the threshold
+                                is set so that this share of the held-out training pictures lies above it; 0: with a margin beyond
+                                the 1 % (docs/SELECTORS.md). Not with `threshold` */
 } moeclip_task_options;
 MOECLIP_API void moeclip_task_options_defaults(moeclip_task_options *options);
+
+/* Numbers (float32) that came with a task. */
+typedef struct moeclip_task_parameters {
+  int n_experts;    /* new ones in every block */
+  int64_t experts;  /* in all blocks of both towers */
+  int64_t router;   /* of all blocks; half of them are for training alone (the noise) */
+  int64_t selector; /* the task's model in the selector */
+} moeclip_task_parameters;
 
 typedef struct moeclip_learn_report {
   int task;                 /* number of the new task */
@@ -114,6 +139,8 @@ typedef struct moeclip_learn_report {
   double exchange_seconds;  /* of `seconds`: in exchanges with other ranks, waiting for them included; 0: alone */
   int64_t exchange_bytes;   /* gradients that are summed over the ranks in a step; 0: alone */
   int exchange_parts;       /* in so many messages */
+  double probe_seconds;     /* before `seconds`: finding out how many experts the task needs; 0 unless they are dynamic */
+  moeclip_task_parameters parameters; /* that came with the task */
 } moeclip_learn_report;
 
 /* Learns the train split of a data set as the next task. On any failure the learner is as it was before. */
@@ -149,6 +176,15 @@ MOECLIP_API void moeclip_learner_get_options(const moeclip_learner *learner, moe
  * the text tower. Fails for a block that is not there, and when fine-tuning. */
 MOECLIP_API moeclip_code moeclip_learner_expert_use(const moeclip_learner *learner, int text, int block, uint64_t *counts,
                                                     uint8_t *frozen, size_t n_out, size_t *n, moeclip_error *err);
+/* What came with a task. */
+MOECLIP_API moeclip_code moeclip_learner_parameters(const moeclip_learner *learner, int task, moeclip_task_parameters *out,
+                                                    moeclip_error *err);
+
+/* Forgets the weights of experts that no answer depends on (docs/SELECTORS.md): a state saved afterwards is smaller, and all answers are
+ * the same, bit for bit (but with evaluate's gate_noise, which chooses at random). Later tasks find fresh experts in their place. *n (may
+ * be NULL): how many were forgotten. Fails before the first task, and when fine-tuning. */
+MOECLIP_API moeclip_code moeclip_learner_prune(moeclip_learner *learner, int64_t *n, moeclip_error *err);
+
 /* Blocks with adapters in a tower. */
 MOECLIP_API int moeclip_learner_blocks(const moeclip_learner *learner, int text);
 
@@ -191,9 +227,9 @@ MOECLIP_API void moeclip_learner_keep_labels(moeclip_learner *learner, size_t ma
 /* Why an answer came about. */
 typedef struct moeclip_explanation {
   int n_tasks;             /* learned tasks; 0 when the learner has no selector or the task was named by the caller */
-  double *error;           /* [n_tasks] how far the selector's autoencoder of each task is from making the picture's features again */
+  double *error;           /* [n_tasks] how far off the selector's model of each task finds the picture (docs/SELECTORS.md) */
   double *threshold;       /* [n_tasks] the error up to which the task takes a picture */
-  double reference_error;  /* of the reference set's autoencoder; NaN where there is none */
+  double reference_error;  /* of the reference set's model; NaN where there is none */
   int n_blocks, n_experts; /* blocks of the image tower with adapters; experts of a block (the most that any has) */
   float *gate;             /* [n_blocks, n_experts] share of each expert in each block, 0: not chosen; all 0 for the untouched CLIP */
 } moeclip_explanation;

@@ -112,7 +112,7 @@ class Guard:
 class Progress:
     """What a run tells while it works."""
 
-    phase: str  #: "selector", "train" or "evaluate"
+    phase: str  #: "selector", "probe", "train" or "evaluate"
     task: str
     step: int  #: steps done
     n_steps: int

@@ -20,6 +20,8 @@ from ._model import FloatArray, Model
 from ._native import ffi, lib
 
 _MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE}
+_SELECTORS = {"auto": lib.MOECLIP_SELECTOR_AUTO, "autoencoder": lib.MOECLIP_SELECTOR_AUTOENCODER,
+              "gaussian": lib.MOECLIP_SELECTOR_GAUSSIAN, "prototypes": lib.MOECLIP_SELECTOR_PROTOTYPES}
 
 #: "auto" (the selector decides), "none" (the untouched CLIP), a task's name, or its number.
 TaskChoice = Union[str, int]
@@ -124,7 +126,8 @@ class Learner:
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
     adapters, "finetune": all of CLIP's weights), n_experts of each block (22), top_k (2), bottleneck (64),
     freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
-    selector_layer (chosen by depth), seed (0).
+    selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
+    "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
@@ -134,7 +137,9 @@ class Learner:
                  bottleneck: Optional[int] = None, freeze_per_task: Optional[int] = None,
                  text_adapters: Optional[bool] = None, shared_router: Optional[bool] = None,
                  use_selector: Optional[bool] = None, selector_hidden: Optional[int] = None,
-                 selector_layer: Optional[int] = None, seed: Optional[int] = None) -> None:
+                 selector_layer: Optional[int] = None, seed: Optional[int] = None, selector: Optional[str] = None,
+                 dynamic_experts: Optional[bool] = None, dynamic_margin: Optional[float] = None,
+                 dynamic_probe: Optional[int] = None) -> None:
         self._handle: Any = None
         if not isinstance(model, Model):
             raise TypeError(f"model must be a moeclip.Model, not {type(model).__name__}")
@@ -142,8 +147,9 @@ class Learner:
             "n_experts": n_experts, "top_k": top_k, "bottleneck": bottleneck, "freeze_per_task": freeze_per_task,
             "text_adapters": text_adapters, "shared_router": shared_router, "use_selector": use_selector,
             "selector_hidden": selector_hidden, "selector_layer": selector_layer, "seed": seed,
+            "dynamic_experts": dynamic_experts, "dynamic_margin": dynamic_margin, "dynamic_probe": dynamic_probe,
         }
-        given = [name for name, value in {**numbers, "mode": mode}.items() if value is not None]
+        given = [name for name, value in {**numbers, "mode": mode, "selector": selector}.items() if value is not None]
         if state is not None and given:
             raise ValueError(f"{given[0]} is fixed by the state; give it only where there is no state")
         model_handle, out, err = model._get(), ffi.new("moeclip_learner **"), new_error()
@@ -156,6 +162,8 @@ class Learner:
             set_numbers(options, numbers)
             if mode is not None:
                 options.mode = choose(mode, _MODES, "mode")
+            if selector is not None:
+                options.selector = choose(selector, _SELECTORS, "selector")
             options.alexnet = c_alexnet
             code = model._guard.call(lib.moeclip_learner_create, model_handle, options, out, err)
         check(code, err)
@@ -241,7 +249,8 @@ class Learner:
               dropout: Optional[float] = None, balance: Optional[float] = None,
               shots_augment_once: Optional[bool] = None, templates: Optional[Union[str, Sequence[str]]] = None,
               selector_iterations: Optional[int] = None, selector_learning_rate: Optional[float] = None,
-              threshold: Optional[float] = None, kept_bytes: Optional[int] = None, loader_threads: Optional[int] = None,
+              threshold: Optional[float] = None, selector_false_alarms: Optional[float] = None,
+              kept_bytes: Optional[int] = None, loader_threads: Optional[int] = None,
               checkpoint: Optional[Path] = None, checkpoint_seconds: Optional[float] = None,
               progress: Optional[ProgressCallback] = None, broken: Optional[BrokenCallback] = None) -> LearnReport:
         """Learns the train part of a data set as the next task.
@@ -263,7 +272,7 @@ class Learner:
             "iterations": iterations, "epochs": epochs, "batch": batch, "learning_rate": learning_rate,
             "weight_decay": weight_decay, "label_smoothing": label_smoothing, "warmup": warmup, "dropout": dropout,
             "balance": balance, "shots_augment_once": shots_augment_once, "selector_iterations": selector_iterations,
-            "selector_learning_rate": selector_learning_rate, "threshold": threshold, "kept_bytes": kept_bytes,
+            "selector_learning_rate": selector_learning_rate, "threshold": threshold, "selector_false_alarms": selector_false_alarms, "kept_bytes": kept_bytes,
             "loader_threads": loader_threads, "checkpoint_seconds": checkpoint_seconds})
 
     def learn_reference(self, dataset: Union[Dataset, Path], *, batch: Optional[int] = None,
@@ -274,6 +283,12 @@ class Learner:
         return self._learn(lib.moeclip_learner_learn_reference, dataset, None, None, None, progress, broken, {
             "batch": batch, "selector_iterations": selector_iterations, "selector_learning_rate": selector_learning_rate,
             "loader_threads": loader_threads})
+
+    def prune(self) -> int:
+        """Forgets experts that no answer depends on, so that a state saved afterwards is smaller: how many there were."""
+        n, err = ffi.new("int64_t *"), new_error()
+        check(self._guard.call(lib.moeclip_learner_prune, self._get(), n, err), err)
+        return int(n[0])
 
     def save(self, path: Path) -> None:
         """Writes everything that was learned (a temporary file first, so that a failure leaves the old one)."""

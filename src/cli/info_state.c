@@ -42,6 +42,38 @@ static void describe_tower(const moeclip_tensors *t, const char *tower, json_t *
   }
 }
 
+/* Whose a tensor is: the number behind `part` of its name; -1 when the name has no such part. */
+static long number_in(const char *name, const char *part) {
+  const char *at = strstr(name, part);
+  return at ? strtol(at + strlen(part), NULL, 10) : -1;
+}
+
+/* How many experts the router of a task sees; 0 when it has none of its own. */
+static long experts_seen(const moeclip_tensors *t, long task) {
+  char name[96];
+  snprintf(name, sizeof name, "visual.transformer.resblocks.0.router_list.%ld", task);
+  const moeclip_tensor *gate = task < 0 ? NULL : moeclip_tensors_find(t, name);
+  return gate && gate->rank == 2 ? (long)gate->shape[1] : 0;
+}
+
+/* How many numbers came with a task, from the tensors' names and shapes: a router sees the experts of its own time, so those that the
+ * one before does not see came with its task. */
+static json_t *count_parameters(const moeclip_tensors *t, long task) {
+  long long experts = 0, router = 0, selector = 0;
+  long now = experts_seen(t, task), before = now > 0 ? experts_seen(t, task - 1) : 0;
+  for (size_t i = 0; i < moeclip_tensors_count(t); i++) {
+    const moeclip_tensor *one = moeclip_tensors_at(t, i);
+    long long n = (long long)moeclip_tensor_elements(one);
+    if (strncmp(one->name, "optimizer.", 10) == 0) continue;
+    long expert = number_in(one->name, ".adaptmlp_list.");
+    if (expert >= before && expert < now) experts += n;
+    if (number_in(one->name, ".router_list.") == task || number_in(one->name, ".w_noise_list.") == task) router += n;
+    if (strncmp(one->name, "selector.", 9) == 0 && number_in(one->name, "selector.") == task + 1) selector += n;
+  }
+  return json_pack("{s:I, s:I, s:I, s:I}", "new_experts", (json_int_t)(now - before), "experts", (json_int_t)experts, "router",
+                   (json_int_t)router, "selector", (json_int_t)selector);
+}
+
 json_t *mc_info_state(const moeclip_tensors *t) {
   const char *format = moeclip_tensors_metadata(t, "moeclip.format");
   const char *text = moeclip_tensors_metadata(t, "moeclip.state");
@@ -68,7 +100,13 @@ json_t *mc_info_state(const moeclip_tensors *t) {
   mc_json_set(&state, "reference_pictures",
                       json_integer(reference && reference->rank > 0 ? reference->shape[0] : 0));
   mc_json_set(&state, "has_reference",
-                      json_boolean(moeclip_tensors_find(t, "selector.0.encoder.0.weight") != NULL));
+                      json_boolean(moeclip_tensors_find(t, "selector.0.encoder.0.weight") != NULL ||
+                                   moeclip_tensors_find(t, "selector.0.mean") != NULL));
+  json_t *parameters = json_array();
+  for (size_t i = 0; i < json_array_size(json_object_get(state, "tasks")); i++) {
+    mc_json_append(&parameters, count_parameters(t, (long)i));
+  }
+  mc_json_set(&state, "parameters", parameters);
   mc_json_set(&state, "blocks", blocks);
   return state;
 }
@@ -97,6 +135,12 @@ static void print_strings(const json_t *list, size_t most) {
   }
 }
 
+static void print_parameters(const json_t *p) {
+  if (!p) return;
+  printf("\n       came with it: %lld experts a block, %lld numbers in experts, %lld in routers, %lld in the selector",
+         number(p, "new_experts"), number(p, "experts"), number(p, "router"), number(p, "selector"));
+}
+
 static void print_tasks(const json_t *state) {
   const json_t *tasks = json_object_get(state, "tasks"), *thresholds = json_object_get(state, "thresholds");
   size_t n = json_array_size(tasks);
@@ -106,6 +150,7 @@ static void print_tasks(const json_t *state) {
     printf("  %3zu  %s: %zu classes, %lld pictures, %lld steps", t, text_of(task, "name"),
            json_array_size(json_object_get(task, "classes")), number(task, "images"), number(task, "iterations"));
     if (json_is_real(threshold)) printf(", threshold %.5g", json_real_value(threshold));
+    print_parameters(json_array_get(json_object_get(state, "parameters"), t));
     printf("\n       classes: ");
     print_strings(json_object_get(task, "classes"), 12);
     printf("\n       prompts: ");
@@ -140,7 +185,10 @@ void mc_info_print_state(const json_t *state) {
   print_tasks(state);
   if (!moe) return;
   const json_t *selector = json_object_get(state, "selector");
-  printf("  selector: %lld hidden units, ", number(selector, "hidden"));
+  const char *kind = json_string_value(json_object_get(selector, "kind"));
+  if (!kind) kind = "autoencoder"; /* all there was when the state was written */
+  printf("  selector: %s, %lld %s, ", kind, number(selector, "hidden"),
+         strcmp(kind, "autoencoder") == 0 ? "hidden units" : "directions at most");
   if (*text_of(selector, "alexnet") && strcmp(text_of(selector, "alexnet"), "?") != 0) {
     printf("AlexNet %s", text_of(selector, "alexnet"));
   } else {

@@ -75,15 +75,25 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
   const struct {
     const char *name;
     long long given, is;
-  } pairs[] = {{"experts", o->n_experts, is.n_experts},
+  } pairs[] = {{"experts", is.dynamic_experts ? is.n_experts : o->n_experts, is.n_experts},
                {"top-k", o->top_k, is.top_k},
                {"bottleneck", o->bottleneck, is.bottleneck},
+               {"dynamic-probe", o->dynamic_probe, is.dynamic_probe},
                {"freeze", o->freeze_per_task, is.freeze_per_task},
                {"selector-hidden", o->selector_hidden, is.selector_hidden},
                {"selector-layer", o->selector_layer, is.selector_layer}};
+  if (mc_args_given(args, "selector") && o->selector != MOECLIP_SELECTOR_AUTO && o->selector != is.selector) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--selector %s: the state was made with %s; leave the option out, or start another state",
+                   mc_selector_kinds[o->selector], mc_selector_kinds[is.selector]);
+  }
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (!mc_args_given(args, pairs[i].name) || pairs[i].given == pairs[i].is) continue;
     return differs(pairs[i].name, pairs[i].given, pairs[i].is, err);
+  }
+  if (mc_args_given(args, "dynamic-experts") && !is.dynamic_experts) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--dynamic-experts: the state was made without; leave the option out, or start another state");
   }
   if (mc_args_given(args, "seed") && o->seed != is.seed) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,

@@ -189,7 +189,8 @@ static moeclip_code make(const mc_args *args, mc_mtil_plan *plan, moeclip_error 
   if (code == MOECLIP_OK && o->sets) code = keep_sets(plan, o->sets, err);
   for (size_t i = 0; !isnan(o->rate) && i < plan->n_sets; i++) plan->sets[i].rate = o->rate;
   /* The published thresholds are for AlexNet's features; with the tower's own tokens they would mean something else. */
-  if (!o->learn.files.alexnet && !mc_args_given(args, "threshold")) o->learn.task.threshold = NAN;
+  bool calibrated = !o->learn.files.alexnet || mc_args_given(args, "false-alarms");
+  if (calibrated && !mc_args_given(args, "threshold")) o->learn.task.threshold = NAN;
   if (o->as_published) o->learn.evaluate.selection = MOECLIP_SELECT_PER_BATCH;
   if (code == MOECLIP_OK && o->learn.learner.top_k > o->learn.learner.n_experts) {
     code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "top-k %d of %d experts", o->learn.learner.top_k,
@@ -307,7 +308,16 @@ static const mc_option options[] = {
      1e12, 0, PRESET},
     {MC_OPT_REAL, "selector-lr", "X", "learning rate of the autoencoders", AT(learn.task.selector_learning_rate), 1e-12,
      1e6, 0, PRESET},
-    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the autoencoders", AT(learn.learner.selector_hidden), 1,
+    {MC_OPT_CHOICE, "selector", "auto|autoencoder|gaussian|prototypes",
+     "what the task selector models a domain with: an autoencoder (the paper's), one gaussian, or prototypes: a mean "
+     "for each class; auto: autoencoders with --alexnet, else gaussian", AT(learn.learner.selector), 0, 0,
+     "auto|autoencoder|gaussian|prototypes", 0},
+    {MC_OPT_INT, "selector-layer", "N",
+     "block of the image tower whose tokens the selector sees, from 0; the number of blocks: what the tower makes of a "
+     "picture in the end", AT(learn.learner.selector_layer), 0, 4096, 0, "chosen by kind and depth"},
+    {MC_OPT_REAL, "false-alarms", "SHARE", "of a task's own pictures, that its selector may turn away",
+     AT(learn.task.selector_false_alarms), 0, 0.5, 0, "1 % and a margin beyond it"},
+    {MC_OPT_INT, "selector-hidden", "N", "hidden units of the autoencoders, or the most directions of the Gaussians", AT(learn.learner.selector_hidden), 1,
      65536, 0, PRESET},
     {MC_OPT_LONG, "reference-iterations", "N", "steps of the reference set's autoencoder",
      AT(learn.reference_iterations), 1, 1e12, 0, PRESET},
@@ -322,6 +332,13 @@ static const mc_option options[] = {
     {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learn.learner.bottleneck), 1, 65536, 0, PRESET},
     {MC_OPT_INT, "freeze", "N", "most used experts that a finished task freezes; 0: none",
      AT(learn.learner.freeze_per_task), 0, 4096, 0, PRESET},
+    {MC_OPT_FLAG, "dynamic-experts", NULL,
+     "start with top-k experts whatever --experts says, freeze all that a task trained, and add one at a time when "
+     "those that there are do not suffice for a task: short probes of the training loss tell", AT(learn.learner.dynamic_experts), 1,
+     0, 0, 0},
+    {MC_OPT_REAL, "dynamic-margin", "SHARE", "of the training loss that one more expert must save in a probe",
+     AT(learn.learner.dynamic_margin), 0, 0.999, 0, 0},
+    {MC_OPT_LONG, "dynamic-probe", "N", "steps of a probe", AT(learn.learner.dynamic_probe), 10, 1000000000, 0, 0},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learn.learner.text_adapters), 0, 0, 0, 0},
     {MC_OPT_FLAG, "shared-router", NULL, "one router for all tasks", AT(learn.learner.shared_router), 1, 0, 0, 0},
     {MC_OPT_FLAG, "no-selector", NULL,

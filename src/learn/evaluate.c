@@ -25,6 +25,7 @@ typedef struct evaluating {
   mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
   float *pictures;            /* [batch, embed] */
   int32_t *tasks;             /* [batch] */
+  bool in_passing;            /* the selector chooses while pictures are encoded */
   int by_name;                /* who answers when nobody selects */
   mc_dataset_split split;
   mc_image_source all;        /* the whole split */
@@ -107,6 +108,7 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     MC_TRY(mc_loader_create(&source, &loader, mc_watch_broken, (void *)(uintptr_t)callbacks, &r->loader, err));
   }
   bool routes = o->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
+  r->in_passing = routes && o->selection == MOECLIP_SELECT_PER_IMAGE && mc_routes_in_passing(l);
   if (!routes || l->extractor.image_size == loader.image_size) return MOECLIP_OK;
   loader.image_size = l->extractor.image_size;
   return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
@@ -236,10 +238,15 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
     bool end, stop;
     MC_TRY(mc_loader_next(r->loader, &batch, &end, err));
     if (end) break;
-    MC_TRY(route_batch(r, &batch, err));
     mc_gate_noise noise = {mc_seed_of(r->options->seed, 2), batch.number, 0};
-    MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, r->options->gate_noise ? &noise : NULL, NULL, r->pictures,
-                               err));
+    const mc_gate_noise *wanted = r->options->gate_noise ? &noise : NULL;
+    mc_chosen chosen = {.tasks = r->tasks};
+    if (r->in_passing) {
+      MC_TRY(mc_choose_and_encode(r->l, batch.pixels, batch.n, &chosen, wanted, NULL, r->pictures, err));
+    } else {
+      MC_TRY(route_batch(r, &batch, err));
+      MC_TRY(mc_picture_features(r->l, batch.pixels, batch.n, r->tasks, wanted, NULL, r->pictures, err));
+    }
     MC_TRY(count_batch(r, &batch, out, err));
     watch.progress.step++;
     watch.progress.images = out->n;

@@ -88,8 +88,34 @@ moeclip_code mc_task_features(moeclip_learner *l, int task, bool untouched, cons
   return MOECLIP_OK;
 }
 
-moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
-                                 const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err) {
+/* What mc_choice calls back with: a piece of the pictures. */
+typedef struct choosing {
+  moeclip_learner *l;
+  const mc_chosen *chosen;
+  int64_t at;       /* the piece's first picture */
+  int32_t *routers; /* of the piece */
+} choosing;
+
+static moeclip_code choose_piece(void *context, const float *tokens, int64_t n, moeclip_error *err) {
+  const choosing *c = context;
+  moeclip_learner *l = c->l;
+  mc_compute *cp = l->model->compute;
+  mc_arena_mark mark = mc_arena_here(&l->model->arena);
+  int32_t *tasks = c->chosen->tasks + c->at;
+  double *scores = c->chosen->scores ? c->chosen->scores + c->at : NULL;
+  float *errors = c->chosen->errors ? c->chosen->errors + c->at * (1 + l->n_tasks) : NULL, *seen;
+  MC_ARENA_TAKE(seen, &l->model->arena, n * l->extractor.dim, "the selector's features");
+  mc_extract_moments(cp, &l->extractor, tokens, n, seen);
+  moeclip_code code = mc_selector_choose(cp, l->selector, seen, n, false, tasks, scores, errors, &l->model->arena, err);
+  for (int64_t i = 0; code == MOECLIP_OK && i < n; i++) c->routers[i] = mc_learner_router(l, tasks[i]);
+  mc_arena_release(&l->model->arena, mark);
+  return code;
+}
+
+/* tasks: NULL, and the selector chooses in passing. */
+static moeclip_code encode_pictures(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
+                                    const mc_chosen *chosen, const mc_gate_noise *noise, float *gates, float *out,
+                                    moeclip_error *err) {
   moeclip_model *m = l->model;
   int size = m->clip->sizes.image_size;
   size_t each = 3 * (size_t)size * (size_t)size;
@@ -99,14 +125,17 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
     int64_t count = n - at < PIECE ? n - at : PIECE;
     mc_arena_mark mark = mc_arena_here(&m->arena);
     int32_t routers[PIECE];
-    for (int64_t i = 0; i < count; i++) routers[i] = mc_learner_router(l, tasks[at + i]);
+    for (int64_t i = 0; i < count; i++) routers[i] = tasks ? mc_learner_router(l, tasks[at + i]) : -1;
     mc_routing routing = routing_of(l, routers, noise, at);
+    choosing c = {l, chosen, at, routers};
+    mc_choice choice = {choose_piece, &c};
     if (gates) {
       routing.gates_experts = mc_learner_most_experts(l);
       routing.gates_stride = n * routing.gates_experts;
       routing.gates_out = gates + at * routing.gates_experts;
     }
     encoder.routing = l->adapters ? &routing : NULL;
+    encoder.choice = tasks ? NULL : &choice;
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");
     mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, size, images);
@@ -114,4 +143,20 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
     mc_arena_release(&m->arena, mark);
   }
   return code;
+}
+
+moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
+                                 const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err) {
+  return encode_pictures(l, pixels, n, tasks, NULL, noise, gates, out, err);
+}
+
+bool mc_routes_in_passing(const moeclip_learner *l) {
+  return l->adapters && l->selector && l->n_tasks > 0 && mc_extracts_in_passing(&l->extractor);
+}
+
+moeclip_code mc_choose_and_encode(moeclip_learner *l, const uint8_t *pixels, int64_t n, const mc_chosen *chosen,
+                                  const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err) {
+  if (mc_routes_in_passing(l)) return encode_pictures(l, pixels, n, NULL, chosen, noise, gates, out, err);
+  MC_TRY(mc_route(l, pixels, n, MOECLIP_SELECT_PER_IMAGE, chosen->tasks, chosen->scores, chosen->errors, err));
+  return encode_pictures(l, pixels, n, chosen->tasks, NULL, noise, gates, out, err);
 }

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "learn/dynamic.h"
 #include "learn/learner.h"
 #include "learn/select_train.h"
 #include "comm/comm.h"
@@ -35,6 +36,10 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
                    (long long)o->iterations, (long long)o->selector_iterations, o->batch, o->learning_rate,
                    o->label_smoothing, o->dropout, o->weight_decay, o->balance);
   }
+  if (!(o->selector_false_alarms >= 0 && o->selector_false_alarms < 1) || (o->selector_false_alarms > 0 && !isnan(o->threshold))) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector's false alarms %g: 0 to below 1, and not beside a threshold",
+                   o->selector_false_alarms);
+  }
   if (moeclip_dataset_count(dataset, MOECLIP_TRAIN) == 0) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures", moeclip_dataset_path(dataset));
   }
@@ -54,11 +59,11 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
       "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, "
-      "warmup %lld, dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, seed %llu, backbone %s",
+      "warmup %lld, dropout %.9g, balance %.9g, once %d, selector %lld %.9g, threshold %.9g, alarms %.9g, seed %llu, backbone %s",
       r->l->n_tasks, moeclip_dataset_name(r->dataset), moeclip_dataset_count(r->dataset, MOECLIP_TRAIN),
       moeclip_dataset_classes(r->dataset), (long long)o->iterations, (long long)o->epochs, o->batch, o->learning_rate,
       o->weight_decay, o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
-      (long long)o->selector_iterations, o->selector_learning_rate, o->threshold,
+      (long long)o->selector_iterations, o->selector_learning_rate, o->threshold, o->selector_false_alarms,
       (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
 }
@@ -136,16 +141,23 @@ static moeclip_code open_task(moeclip_learner *l, moeclip_error *err) {
   return mc_adapters_add_router(l->adapters, err);
 }
 
-static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+/* split: what its pictures come from, which must outlive it. */
+static mc_task_training training_of(learning *r, mc_dataset_split *split) {
   moeclip_learner *l = r->l;
   const mc_task *task = &l->tasks[l->n_tasks - 1];
-  mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
-  mc_task_training t = {.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
+  *split = (mc_dataset_split){r->dataset, MOECLIP_TRAIN};
+  return (mc_task_training){.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
                         .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
                         .classes = (const char *const *)task->classes, .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
-                        .seed = l->options.seed, .pictures = mc_dataset_source(&split), .labels = r->labels,
+                        .seed = l->options.seed, .pictures = mc_dataset_source(split), .labels = r->labels,
                         .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
                         .context = r, .resume = r->resume, .first_step = r->first_step};
+}
+
+static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  mc_dataset_split split;
+  mc_task_training t = training_of(r, &split);
   if (l->adapters) {
     /* The counts of a resumed task come from the checkpoint: preparing must not forget them. */
     MC_TRY(mc_adapters_train(l->adapters, t.router, r->resume != NULL, err));
@@ -155,7 +167,8 @@ static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moe
   moeclip_code code = mc_train_task(&t, report, err);
   if (l->adapters) {
     mc_adapters_train(l->adapters, -1, true, NULL);
-    if (code == MOECLIP_OK) mc_adapters_freeze_most_used(l->adapters, l->options.freeze_per_task);
+    int most = l->options.dynamic_experts ? l->adapters->sizes.n_experts : l->options.freeze_per_task;
+    if (code == MOECLIP_OK) mc_adapters_freeze_most_used(l->adapters, most);
   } else {
     mc_clip_each(l->tuned, refreeze, NULL, NULL);
   }
@@ -203,17 +216,25 @@ static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_err
     task.iterations = mc_task_steps(o, n);
     task.images = (int64_t)n;
     MC_TRY(mc_learner_add_task(l, &task, err));
-    if (l->adapters) MC_TRY(open_task(l, err));
+    if (l->adapters && !l->options.dynamic_experts) MC_TRY(open_task(l, err));
     if (l->selector) {
       mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
       mc_image_source pictures = mc_dataset_source(&split);
       double began = mc_now();
-      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, o, r->callbacks, report, err));
+      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, r->labels, o, r->callbacks, report, err));
       report->selector_seconds = mc_now() - began;
+    }
+    if (l->adapters && l->options.dynamic_experts) {
+      mc_dataset_split split;
+      mc_task_training training = training_of(r, &split);
+      double began = mc_now();
+      MC_TRY(mc_open_dynamic(l, &training, err));
+      report->probe_seconds = mc_now() - began;
     }
   }
   MC_TRY(train_weights(r, report, err));
   report->task = l->n_tasks - 1;
+  MC_TRY(moeclip_learner_parameters(l, report->task, &report->parameters, err));
   report->threshold = l->selector ? mc_selector_threshold(l->selector, l->n_tasks - 1) : NAN;
   mc_learner_drop_features(l); /* experts that were not frozen have changed, for every task that uses them */
   return MOECLIP_OK;

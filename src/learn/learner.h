@@ -108,10 +108,22 @@ void mc_label_cache_clear(mc_label_cache *cache);
 /* Down to its bound: the least recently used go. */
 void mc_label_cache_trim(mc_label_cache *cache);
 
+/* Where the selector's choice goes when it is made in passing: as mc_route gives them. */
+typedef struct mc_chosen {
+  int32_t *tasks; /* [n] */
+  double *scores; /* [n], or NULL */
+  float *errors;  /* [n, 1 + tasks], or NULL */
+} mc_chosen;
+
 /* pixels uint8 [n, 3, size, size] of the model -> out [n, embed], each picture through its task's routers. gates [blocks, n,
  * mc_learner_most_experts], zeroed (NULL: not wanted): what the routers chose. */
 moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, const int32_t *tasks,
                                  const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err);
+/* mc_route, picture by picture, and mc_picture_features in one: the same answers, bit for bit. Where mc_routes_in_passing, the selector
+ * looks at what the encoding pass computes anyway. */
+bool mc_routes_in_passing(const moeclip_learner *l);
+moeclip_code mc_choose_and_encode(moeclip_learner *l, const uint8_t *pixels, int64_t n, const mc_chosen *chosen,
+                                  const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err);
 /* The most experts that a block of the image tower has; 0 when fine-tuning. */
 int mc_learner_most_experts(const moeclip_learner *l);
 

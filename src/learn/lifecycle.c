@@ -9,7 +9,18 @@
 #include "learn/select_train.h"
 #include "train/watch.h"
 
+_Static_assert((int)MC_SELECTOR_AUTOENCODER == MOECLIP_SELECTOR_AUTOENCODER && (int)MC_SELECTOR_GAUSSIAN == MOECLIP_SELECTOR_GAUSSIAN &&
+                   (int)MC_SELECTOR_PROTOTYPES == MOECLIP_SELECTOR_PROTOTYPES,
+               "one numbering of the selector's kinds");
+
 static moeclip_code check_options(const moeclip_learner_options *o, moeclip_error *err) {
+  if ((int)o->selector < MOECLIP_SELECTOR_AUTO || o->selector > MOECLIP_SELECTOR_PROTOTYPES) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector %d: there is no such kind", (int)o->selector);
+  }
+  if (o->dynamic_experts && (o->shared_router || !(o->dynamic_margin >= 0 && o->dynamic_margin < 1) || o->dynamic_probe < 10)) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "dynamic experts: margin %g (0 to below 1), probes of %lld steps (at least 10), and a "
+                   "router for each task", o->dynamic_margin, (long long)o->dynamic_probe);
+  }
   if (o->n_experts < 1 || o->top_k < 1 || o->bottleneck < 1 || o->freeze_per_task < 0 || o->selector_hidden < 1 ||
       o->selector_layer < -1 || (o->mode != MOECLIP_MODE_MOE && o->mode != MOECLIP_MODE_FINETUNE)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
@@ -40,13 +51,17 @@ moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_option
   l->model = model;
   l->options = *options;
   l->options.alexnet = NULL;
+  if (options->dynamic_experts) l->options.n_experts = options->top_k;
+  if (l->options.selector == MOECLIP_SELECTOR_AUTO) {
+    l->options.selector = alexnet ? MOECLIP_SELECTOR_AUTOENCODER : MOECLIP_SELECTOR_GAUSSIAN;
+  }
   if (l->options.mode == MOECLIP_MODE_FINETUNE) return MOECLIP_OK;
   if (alexnet) {
     l->options.alexnet = mc_strdup(alexnet);
     if (!l->options.alexnet) return mc_fail_memory(err, strlen(alexnet), "a file name");
     MC_TRY(hash_file(alexnet, l->alexnet_hash, err));
   }
-  MC_TRY(mc_feature_extractor_init(&l->extractor, alexnet, model->clip, options->selector_layer, err));
+  MC_TRY(mc_feature_extractor_init(&l->extractor, (mc_selector_kind)l->options.selector, alexnet, model->clip, options->selector_layer, err));
   l->options.selector_layer = l->extractor.layer;
   return MOECLIP_OK;
 }
@@ -69,7 +84,7 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
     options = &defaults;
   }
   const mc_clip *clip = model->clip;
-  mc_adapter_sizes sizes = {.n_experts = options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
+  mc_adapter_sizes sizes = {.n_experts = options->dynamic_experts ? options->top_k : options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
                             .scale = MC_EXPERT_SCALE, .text = options->text_adapters != 0};
   moeclip_code code = mc_learner_frame(model, options, options->alexnet, &l, err);
   if (code == MOECLIP_OK && options->mode == MOECLIP_MODE_FINETUNE) {
@@ -77,7 +92,9 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
   } else if (code == MOECLIP_OK) {
     code = mc_adapters_create(&sizes, clip->visual.n_layers, clip->visual.width, clip->text.n_layers, clip->text.width,
                               options->seed, &l->adapters, err);
-    if (code == MOECLIP_OK && options->use_selector) code = mc_selector_create(l->extractor.dim, options->selector_hidden, &l->selector, err);
+    if (code == MOECLIP_OK && options->use_selector) {
+      code = mc_selector_create(l->extractor.kind, l->extractor.dim, options->selector_hidden, &l->selector, err);
+    }
   }
   if (code != MOECLIP_OK) {
     moeclip_learner_destroy(l);
@@ -158,7 +175,7 @@ moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_d
   mc_dataset_split split = {dataset, MOECLIP_TRAIN};
   mc_image_source pictures = mc_dataset_source(&split);
   double began = mc_now();
-  MC_TRY(mc_train_selector(l, -1, &pictures, options, callbacks, report, err));
+  MC_TRY(mc_train_selector(l, -1, &pictures, NULL, options, callbacks, report, err));
   report->seconds = report->selector_seconds = mc_now() - began;
   return MOECLIP_OK;
 }

@@ -43,24 +43,32 @@ static moeclip_code preprocess(moeclip_learner *l, const moeclip_image *images, 
   return code;
 }
 
-static moeclip_code choose_tasks(moeclip_learner *l, mc_pictures *p, const uint8_t *pixels, bool why, moeclip_error *err) {
+static bool asks_selector(const moeclip_learner *l, const mc_pictures *p) {
+  return p->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
+}
+
+static moeclip_code choose_and_encode(moeclip_learner *l, mc_pictures *p, const uint8_t *pixels, bool why, moeclip_error *err) {
   uint8_t *own = NULL;
   for (int64_t i = 0; i < p->n; i++) {
     p->tasks[i] = p->task == MOECLIP_TASK_AUTO ? MOECLIP_TASK_NONE : p->task;
     p->scores[i] = NAN;
   }
-  if (p->task != MOECLIP_TASK_AUTO || !l->selector || l->n_tasks == 0) return MOECLIP_OK;
+  if (!asks_selector(l, p)) return mc_picture_features(l, pixels, p->n, p->tasks, NULL, p->gates, p->features, err);
   moeclip_code code = MOECLIP_OK;
   if (why) {
     size_t stride = 1 + (size_t)l->n_tasks;
     p->errors = mc_alloc((size_t)p->n, stride * sizeof *p->errors);
     if (!p->errors) return mc_fail_memory(err, (size_t)p->n * stride * sizeof *p->errors, "the selector's errors");
   }
+  if (p->selection == MOECLIP_SELECT_PER_IMAGE && mc_routes_in_passing(l)) {
+    mc_chosen chosen = {p->tasks, p->scores, p->errors};
+    return mc_choose_and_encode(l, pixels, p->n, &chosen, NULL, p->gates, p->features, err);
+  }
   if (l->extractor.image_size != l->model->clip->sizes.image_size) {
     code = preprocess(l, p->images, p->n, l->extractor.image_size, &own, err);
-    pixels = own;
   }
-  if (code == MOECLIP_OK) code = mc_route(l, pixels, p->n, p->selection, p->tasks, p->scores, p->errors, err);
+  if (code == MOECLIP_OK) code = mc_route(l, own ? own : pixels, p->n, p->selection, p->tasks, p->scores, p->errors, err);
+  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, p->n, p->tasks, NULL, p->gates, p->features, err);
   free(own);
   return code;
 }
@@ -87,8 +95,7 @@ moeclip_code mc_pictures_encode(moeclip_learner *l, mc_pictures *p, bool why, mo
     if (!p->gates) code = mc_fail_memory(err, n * each * sizeof *p->gates, "gates");
   }
   if (code == MOECLIP_OK) code = preprocess(l, p->images, p->n, l->model->clip->sizes.image_size, &pixels, err);
-  if (code == MOECLIP_OK) code = choose_tasks(l, p, pixels, why, err);
-  if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, p->n, p->tasks, NULL, p->gates, p->features, err);
+  if (code == MOECLIP_OK) code = choose_and_encode(l, p, pixels, why, err);
   free(pixels);
   return code;
 }

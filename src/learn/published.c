@@ -171,7 +171,7 @@ static moeclip_code check_features(const moeclip_learner *l, const moeclip_publi
 
 static moeclip_code load_selector(moeclip_learner *l, const moeclip_tensors *file, const moeclip_published_options *o,
                                   moeclip_error *err) {
-  MC_TRY(mc_selector_create(l->extractor.dim, l->options.selector_hidden, &l->selector, err));
+  MC_TRY(mc_selector_create(MC_SELECTOR_AUTOENCODER, l->extractor.dim, l->options.selector_hidden, &l->selector, err));
   MC_TRY(mc_selector_load_autoencoder(l->selector, file, "", -1, 0, err));
   for (size_t t = 0; t < o->n_tasks; t++) {
     double threshold = o->tasks[t].threshold != 0 ? o->tasks[t].threshold : o->threshold;
@@ -219,6 +219,7 @@ static moeclip_code make_learner(moeclip_model *model, mc_adapters *adapters, co
   options.bottleneck = adapters->sizes.bottleneck;
   options.top_k = TOP_K;
   options.text_adapters = adapters->text_layers > 0;
+  options.selector = MOECLIP_SELECTOR_AUTOENCODER;
   options.selector_hidden = (int)info.hidden;
   options.selector_layer = o->selector_layer;
   MC_TRY(mc_learner_frame(model, &options, o->alexnet, out, err));
@@ -275,6 +276,8 @@ static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, mo
     why = "its tasks share one router, and a published checkpoint has one for each";
   } else if (chooser && !l->selector) {
     why = "it has no selector; leave the autochooser out";
+  } else if (chooser && l->extractor.kind != MC_SELECTOR_AUTOENCODER) {
+    why = "its selector is not made of autoencoders; leave the autochooser out";
   } else if (chooser && !mc_selector_has_reference(l->selector)) {
     why =
         "its selector has no reference set, which is number 0 of the published autoencoders; leave the autochooser out";

@@ -1,11 +1,15 @@
 /*
- * Training one autoencoder of the selector (method.md section 4) and setting its threshold.
+ * Making the selector's model of one domain, an autoencoder (method.md section 4) or Gaussians, and setting its threshold.
  *
  * The threshold, when the user gives none: a seeded tenth of the training pictures (8 to 256 of them) is held out and not
  * trained on. Let a be the 99th percentile of their errors (evaluation transform). Without reference pictures the threshold
- * is 1.1 a. With them, let r be the 5th percentile of the errors that the same autoencoder makes on the kept reference
+ * is 1.1 a. With them, let r be the 5th percentile of the errors that the same model makes on the kept reference
  * pictures: when r > a, the two kinds can be told apart and the threshold lies between, at their geometric mean, though
- * never above 1.5 a; else it is a. Fewer than 16 pictures are all trained on; the margin is then 1.5.
+ * never above 1.5 a; else it is a. Fewer than 16 pictures are all trained on; the margin is then 1.5. When the user gives a
+ * rate of false alarms, the threshold is the percentile that it means, without a margin.
+ *
+ * Gaussians are fitted to one pass over the training pictures (training transform), or to several when those are few: to at
+ * least LEAST_SEEN crops.
  */
 #include "learn/select_train.h"
 
@@ -18,7 +22,7 @@
 #include "train/shared_loader.h"
 #include "train/watch.h"
 
-enum { MIN_HELD = 8, MAX_HELD = 256, KEPT_REFERENCE = 128, FEW = 16 };
+enum { MIN_HELD = 8, MAX_HELD = 256, KEPT_REFERENCE = 128, FEW = 16, LEAST_SEEN = 2048 };
 static const float WEIGHT_DECAY = 1e-4f;
 
 /* Some pictures of a source. */
@@ -49,7 +53,12 @@ typedef struct selecting {
   subset trained, held;
   mc_image_source trained_source, held_source;
   bool few;
+  const int32_t *labels; /* of all pictures of the source; NULL: one class */
+  int64_t n_classes;
   mc_autoencoder autoencoder;
+  mc_moments moments;
+  mc_gaussian gaussian;
+  int32_t *batch_labels; /* [batch] */
   float *features; /* [batch, dim] */
 } selecting;
 
@@ -60,11 +69,33 @@ static mc_loader_options loader_options(const selecting *r) {
                              .seed = r->seed};
 }
 
+static bool fits_gaussian(const selecting *r) { return r->l->extractor.kind != MC_SELECTOR_AUTOENCODER; }
+
+/* All ranks get all rows of a batch's features, each having computed its own. */
+static moeclip_code gather_features(selecting *r, const mc_shared_batch *batch, moeclip_error *err) {
+  size_t dim = (size_t)r->l->extractor.dim;
+  float *own = r->features + (size_t)batch->begin[moeclip_comm_rank(r->comm)] * dim;
+  MC_TRY(moeclip_comm_agree(r->comm, mc_selector_features(r->l, batch->own.pixels, batch->own.n, own, err), err));
+  mc_comm_gather_rows(r->comm, r->features, dim * sizeof *own, batch->begin);
+  return MOECLIP_OK;
+}
+
+static moeclip_code add_to_moments(selecting *r, const mc_shared_batch *batch, moeclip_error *err) {
+  int32_t *own = r->batch_labels + batch->begin[moeclip_comm_rank(r->comm)];
+  MC_TRY(gather_features(r, batch, err));
+  for (int i = 0; i < batch->own.n; i++) own[i] = r->labels ? r->labels[r->trained.index[batch->own.index[i]]] : 0;
+  mc_comm_gather_rows(r->comm, r->batch_labels, sizeof *own, batch->begin);
+  moeclip_code code = mc_moments_add(r->l->model->compute, &r->moments, r->features, r->batch_labels, batch->n_all, err);
+  if (code == MOECLIP_ERROR_NUMERIC) mc_fail_prefix(err, r->name);
+  return moeclip_comm_agree(r->comm, code, err);
+}
+
 static moeclip_code train_step(selecting *r, mc_autoencoder_trainer *trainer, const mc_shared_batch *batch, int64_t step, double lr,
                                double *loss, moeclip_error *err) {
   moeclip_model *m = r->l->model;
   const mc_batch *own = &batch->own;
   if (batch->n_all == 0) return MOECLIP_OK;
+  if (!trainer) return add_to_moments(r, batch, err);
   moeclip_code code = mc_selector_features(r->l, own->pixels, own->n, r->features, err);
   MC_TRY(moeclip_comm_agree(r->comm, code, err));
   code = mc_autoencoder_shared_step(m->compute, trainer, r->features, own->n, batch->n_all, lr, loss, &m->arena, err);
@@ -79,6 +110,10 @@ static moeclip_code train_step(selecting *r, mc_autoencoder_trainer *trainer, co
 static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, mc_shared_loader *loader, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   int64_t n_steps = o->selector_iterations + 1, images = 0; /* "plus one": as published */
+  if (!trainer) {
+    int64_t pass = (int64_t)r->trained_source.count, wanted = ((pass > LEAST_SEEN ? pass : LEAST_SEEN) + o->batch - 1) / o->batch;
+    n_steps = o->selector_iterations < wanted ? o->selector_iterations : wanted;
+  }
   /* As published, an epoch is one of the whole training set, also when few of its pictures are used. */
   int64_t epoch_steps = (int64_t)mc_shared_loader_batches(loader);
   mc_watch watch;
@@ -87,7 +122,7 @@ static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, m
     mc_shared_batch batch;
     bool end, stop;
     /* NOLINTNEXTLINE(bugprone-integer-division): whole epochs */
-    double loss = NAN, lr = o->selector_learning_rate * pow(0.1, (double)(step / epoch_steps / 10));
+    double loss = NAN, lr = trainer ? o->selector_learning_rate * pow(0.1, (double)(step / epoch_steps / 10)) : NAN;
     MC_TRY(mc_shared_loader_next(loader, &batch, &end, err));
     MC_TRY(train_step(r, trainer, &batch, step, lr, &loss, err));
     images += batch.n_all;
@@ -104,18 +139,37 @@ static moeclip_code train_steps(selecting *r, mc_autoencoder_trainer *trainer, m
   return MOECLIP_OK;
 }
 
+/* Rank 0's numbers are everyone's: other processors may round otherwise. */
+static moeclip_code fit(selecting *r, moeclip_error *err) {
+  mc_gaussian *g = &r->gaussian;
+  moeclip_code code = mc_gaussian_fit(r->l->model->compute, g, &r->moments, (int64_t)r->trained_source.count,
+                                      r->l->options.selector_hidden, r->seed, err);
+  MC_TRY(moeclip_comm_agree(r->comm, code, err));
+  mc_param *params[] = {&g->mean, &g->basis, &g->variance};
+  for (int i = 0; i < 3; i++) moeclip_comm_broadcast(r->comm, params[i]->value, (size_t)params[i]->n * sizeof(float));
+  return MOECLIP_OK;
+}
+
 static moeclip_code train(selecting *r, moeclip_error *err) {
   mc_autoencoder_trainer *trainer = NULL;
   mc_shared_loader *loader = NULL;
   mc_loader_options options = loader_options(r);
   options.shuffle = options.augment = options.repeat = true;
   options.augment_once = r->options->shots_augment_once != 0;
-  moeclip_code code = mc_autoencoder_create(&r->autoencoder, r->l->extractor.dim, r->l->options.selector_hidden, r->seed, 0, err);
-  if (code == MOECLIP_OK) code = mc_autoencoder_trainer_create(&r->autoencoder, WEIGHT_DECAY, &trainer, err);
+  moeclip_code code;
+  if (fits_gaussian(r)) {
+    code = mc_moments_create(&r->moments, r->l->extractor.dim, r->n_classes, err);
+    r->batch_labels = mc_alloc((size_t)r->options->batch, sizeof *r->batch_labels);
+    if (code == MOECLIP_OK && !r->batch_labels) code = mc_fail_memory(err, (size_t)r->options->batch * sizeof(int32_t), "labels");
+  } else {
+    code = mc_autoencoder_create(&r->autoencoder, r->l->extractor.dim, r->l->options.selector_hidden, r->seed, 0, err);
+    if (code == MOECLIP_OK) code = mc_autoencoder_trainer_create(&r->autoencoder, WEIGHT_DECAY, &trainer, err);
+  }
   code = moeclip_comm_agree(r->comm, code, err);
-  if (code == MOECLIP_OK) code = mc_autoencoder_trainer_join(trainer, r->comm, err);
+  if (code == MOECLIP_OK && trainer) code = mc_autoencoder_trainer_join(trainer, r->comm, err);
   if (code == MOECLIP_OK) code = mc_shared_loader_create(r->comm, &r->trained_source, &options, r->callbacks, &loader, err);
   if (code == MOECLIP_OK) code = train_steps(r, trainer, loader, err);
+  if (code == MOECLIP_OK && !trainer) code = fit(r, err);
   mc_shared_loader_destroy(loader);
   mc_autoencoder_trainer_destroy(trainer);
   return code;
@@ -129,8 +183,6 @@ typedef moeclip_code (*features_visitor)(selecting *r, const float *features, in
 static moeclip_code each_held(selecting *r, features_visitor visit, void *context, moeclip_error *err) {
   mc_shared_loader *loader;
   mc_loader_options options = loader_options(r);
-  int rank = moeclip_comm_rank(r->comm);
-  size_t dim = (size_t)r->l->extractor.dim;
   MC_TRY(mc_shared_loader_create(r->comm, &r->held_source, &options, r->callbacks, &loader, err));
   moeclip_code code = MOECLIP_OK;
   while (code == MOECLIP_OK) {
@@ -139,9 +191,7 @@ static moeclip_code each_held(selecting *r, features_visitor visit, void *contex
     code = mc_shared_loader_next(loader, &batch, &end, err);
     if (end || code != MOECLIP_OK) break;
     /* Each rank computes its part, and all go on with the whole. */
-    float *own = r->features + (size_t)batch.begin[rank] * dim;
-    code = moeclip_comm_agree(r->comm, mc_selector_features(r->l, batch.own.pixels, batch.own.n, own, err), err);
-    if (code == MOECLIP_OK) mc_comm_gather_rows(r->comm, r->features, dim * sizeof *own, batch.begin);
+    code = gather_features(r, &batch, err);
     if (code == MOECLIP_OK && batch.n_all) code = visit(r, r->features, batch.n_all, context, err);
     code = moeclip_comm_agree(r->comm, code, err);
   }
@@ -158,7 +208,9 @@ typedef struct error_list {
 static moeclip_code collect_errors(selecting *r, const float *features, int64_t n, void *context, moeclip_error *err) {
   error_list *list = context;
   moeclip_model *m = r->l->model;
-  MC_TRY(mc_autoencoder_errors(m->compute, &r->autoencoder, features, n, list->values + list->n, &m->arena, err));
+  float *errors = list->values + list->n;
+  MC_TRY(fits_gaussian(r) ? mc_gaussian_errors(m->compute, &r->gaussian, features, n, errors, &m->arena, err)
+                          : mc_autoencoder_errors(m->compute, &r->autoencoder, features, n, errors, &m->arena, err));
   list->n += (size_t)n;
   return MOECLIP_OK;
 }
@@ -176,13 +228,12 @@ static double percentile(error_list *list, double share) {
 }
 
 static moeclip_code reference_errors(selecting *r, error_list *list, moeclip_error *err) {
-  const uint8_t *kept;
-  int64_t n = mc_selector_reference(r->l->selector, &kept), dim = r->l->extractor.dim, batch = r->options->batch;
+  int64_t n = mc_selector_reference(r->l->selector), batch = r->options->batch;
   list->values = mc_alloc((size_t)n, sizeof *list->values);
   if (!list->values) return mc_fail_memory(err, (size_t)n * sizeof *list->values, "the selector");
   for (int64_t at = 0; at < n; at += batch) {
     int64_t count = n - at < batch ? n - at : batch;
-    for (int64_t i = 0; i < count * dim; i++) r->features[i] = (float)kept[at * dim + i] / 255.0f;
+    mc_selector_reference_features(r->l->selector, at, count, r->features);
     MC_TRY(collect_errors(r, r->features, count, list, err));
   }
   return MOECLIP_OK;
@@ -196,9 +247,9 @@ static moeclip_code calibrate(selecting *r, double *threshold, moeclip_error *er
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: none of the pictures held out for the selector's threshold can be read", r->name);
   }
   if (code == MOECLIP_OK) {
-    double a = percentile(&own, 0.99);
-    *threshold = (r->few ? 1.5 : 1.1) * a;
-    if (reference.n > 0) {
+    double rate = r->options->selector_false_alarms, a = percentile(&own, rate > 0 ? 1 - rate : 0.99);
+    *threshold = rate > 0 ? a : (r->few ? 1.5 : 1.1) * a;
+    if (reference.n > 0 && rate <= 0) {
       double low = percentile(&reference, 0.05), between = low > a ? sqrt(a * low) : a;
       *threshold = between < 1.5 * a ? between : 1.5 * a;
     }
@@ -209,7 +260,7 @@ static moeclip_code calibrate(selecting *r, double *threshold, moeclip_error *er
 }
 
 typedef struct kept_features {
-  uint8_t *values;
+  float *values;
   int64_t n;
 } kept_features;
 
@@ -218,27 +269,30 @@ static moeclip_code keep_features(selecting *r, const float *features, int64_t n
   int64_t dim = r->l->extractor.dim;
   (void)err;
   for (int64_t i = 0; i < n && kept->n < KEPT_REFERENCE; i++, kept->n++) {
-    for (int64_t k = 0; k < dim; k++) kept->values[kept->n * dim + k] = (uint8_t)lrintf(255.0f * features[i * dim + k]);
+    memcpy(kept->values + kept->n * dim, features + i * dim, (size_t)dim * sizeof *features);
   }
   return MOECLIP_OK;
 }
 
 static moeclip_code keep_reference(selecting *r, moeclip_error *err) {
-  kept_features kept = {mc_alloc(KEPT_REFERENCE, (size_t)r->l->extractor.dim), 0};
-  if (!kept.values) return mc_fail_memory(err, KEPT_REFERENCE * (size_t)r->l->extractor.dim, "reference features");
+  size_t each = (size_t)r->l->extractor.dim * sizeof(float);
+  kept_features kept = {mc_alloc(KEPT_REFERENCE, each), 0};
+  if (!kept.values) return mc_fail_memory(err, KEPT_REFERENCE * each, "reference features");
   moeclip_code code = each_held(r, keep_features, &kept, err);
   if (code == MOECLIP_OK) code = mc_selector_keep_reference(r->l->selector, kept.values, kept.n, err);
   free(kept.values);
   return code;
 }
 
-/* The ranks must have made the same autoencoder. */
+/* The ranks must have made the same model. */
 static moeclip_code check_same(selecting *r, moeclip_error *err) {
   const mc_param *params[] = {&r->autoencoder.encoder_weight, &r->autoencoder.encoder_bias, &r->autoencoder.decoder_weight,
-                              &r->autoencoder.decoder_bias};
+                              &r->autoencoder.decoder_bias, &r->gaussian.mean, &r->gaussian.basis, &r->gaussian.variance};
   uint64_t hash = 0;
   if (!r->comm) return MOECLIP_OK;
-  for (int i = 0; i < 4; i++) hash = mc_comm_hash(hash, params[i]->value, (size_t)params[i]->n * sizeof(float));
+  for (size_t i = 0; i < sizeof params / sizeof *params; i++) {
+    if (params[i]->n > 0) hash = mc_comm_hash(hash, params[i]->value, (size_t)params[i]->n * sizeof(float));
+  }
   return mc_comm_same(r->comm, hash, "parameters of the selector (the ranks have drifted apart)", err);
 }
 
@@ -253,16 +307,21 @@ static moeclip_code run(selecting *r, moeclip_error *err) {
   } else if (isnan(threshold)) {
     MC_TRY(calibrate(r, &threshold, err));
   }
-  return mc_selector_add(r->l->selector, r->task, &r->autoencoder, threshold, err);
+  return fits_gaussian(r) ? mc_selector_add_gaussian(r->l->selector, r->task, &r->gaussian, threshold, err)
+                          : mc_selector_add(r->l->selector, r->task, &r->autoencoder, threshold, err);
 }
 
-moeclip_code mc_train_selector(moeclip_learner *l, int task, const mc_image_source *pictures,
+moeclip_code mc_train_selector(moeclip_learner *l, int task, const mc_image_source *pictures, const int32_t *labels,
                                const moeclip_task_options *options, const moeclip_callbacks *callbacks,
                                moeclip_learn_report *report, moeclip_error *err) {
   size_t n = pictures->count, n_held = n / 10;
   selecting r = {.l = l, .comm = l->model->options.comm, .task = task,
-                 .name = task < 0 ? "reference" : l->tasks[task].name, .options = options, .callbacks = callbacks, .report = report, .few = n < FEW,
+                 .name = task < 0 ? "reference" : l->tasks[task].name, .options = options, .callbacks = callbacks, .report = report, .few = n < FEW, .n_classes = 1,
                  .seed = mc_seed_of(l->options.seed ^ UINT64_C(0x5e1ec7), (uint64_t)((int64_t)task + 1))};
+  if (task >= 0 && labels && l->extractor.kind == MC_SELECTOR_PROTOTYPES) {
+    r.labels = labels;
+    r.n_classes = (int64_t)l->tasks[task].n_classes;
+  }
   if (n > UINT32_MAX) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: too many pictures", r.name);
   uint32_t *order = mc_alloc(n, sizeof *order);
   r.features = mc_aligned_alloc((size_t)options->batch, (size_t)l->extractor.dim * sizeof *r.features);
@@ -281,6 +340,9 @@ moeclip_code mc_train_selector(moeclip_learner *l, int task, const mc_image_sour
     code = run(&r, err);
   }
   mc_autoencoder_clear(&r.autoencoder);
+  mc_moments_clear(&r.moments);
+  mc_gaussian_clear(&r.gaussian);
+  free(r.batch_labels);
   mc_aligned_free(r.features);
   free(order);
   return code;

@@ -25,6 +25,9 @@ static json_t *task_to_json(const mc_task *t) {
                    "images", (json_int_t)t->images);
 }
 
+/* By moeclip_selector_kind. A state without a kind was written before there were several, with autoencoders. */
+static const char *const kinds[] = {"auto", "autoencoder", "gaussian", "prototypes"};
+
 static char *state_text(moeclip_learner *l) {
   const moeclip_learner_options *o = &l->options;
   json_t *tasks = json_array();
@@ -32,11 +35,15 @@ static char *state_text(moeclip_learner *l) {
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
-      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode",
+      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:s, s:b, s:i, s:i, s:s}, s:o}", "mode",
       o->mode == MOECLIP_MODE_FINETUNE ? "finetune" : "moe", "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
-      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
+      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind", kinds[o->selector],
+      "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
+  if (root && o->dynamic_experts) {
+    mc_json_set(&root, "dynamic", json_pack("{s:f, s:I}", "margin", o->dynamic_margin, "probe", (json_int_t)o->dynamic_probe));
+  }
   char *text = root ? mc_json_text(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
@@ -169,8 +176,20 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   o->text_adapters = json_is_true(json_object_get(root, "text_adapters"));
   o->shared_router = json_is_true(json_object_get(root, "shared_router"));
   o->use_selector = !json_is_false(json_object_get(selector, "used"));
+  const json_t *kind = json_object_get(selector, "kind");
+  o->selector = kind ? MOECLIP_SELECTOR_AUTO : MOECLIP_SELECTOR_AUTOENCODER;
+  for (int i = MOECLIP_SELECTOR_AUTOENCODER; json_is_string(kind) && i <= MOECLIP_SELECTOR_PROTOTYPES; i++) {
+    if (strcmp(json_string_value(kind), kinds[i]) == 0) o->selector = (moeclip_selector_kind)i;
+  }
+  if (o->selector == MOECLIP_SELECTOR_AUTO) bad = "selector kind";
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);
   o->selector_layer = number_of(selector, "layer", -1, 1000, &bad);
+  const json_t *dynamic = json_object_get(root, "dynamic");
+  o->dynamic_experts = json_is_object(dynamic);
+  if (dynamic) {
+    o->dynamic_margin = json_number_value(json_object_get(dynamic, "margin"));
+    o->dynamic_probe = number_of(dynamic, "probe", 10, 1000000000, &bad);
+  }
   return bad ? wrong(err, bad) : MOECLIP_OK;
 }
 
@@ -232,7 +251,7 @@ static moeclip_code restore_block(mc_moe *m, const char *tower, int i, const moe
 
 static moeclip_code restore_adapters(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   const mc_clip *clip = l->model->clip;
-  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE};
+  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE, .seed = l->options.seed};
   MC_TRY(mc_adapters_load(in, &sizes, &l->adapters, err));
   mc_adapters *a = l->adapters;
   bool text_fits = a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);
@@ -277,7 +296,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   MC_TRY(restore_adapters(l, in, err));
   /* A checkpoint is written after the selector has learned the task, so there are always as many autoencoders as tasks. */
   if (!l->options.use_selector) return MOECLIP_OK;
-  return mc_selector_load(in, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
+  return mc_selector_load(in, l->extractor.kind, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
 }
 
 moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {

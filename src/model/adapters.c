@@ -42,14 +42,15 @@ static void start_expert(mc_expert *x, int block, int e, int width, uint64_t see
   mc_param_uniform(&x->down_weight, 1 / sqrtf((float)width), &g);
 }
 
+static void expert_clear(mc_expert *x) {
+  mc_param_clear(&x->down_weight);
+  mc_param_clear(&x->down_bias);
+  mc_param_clear(&x->up_weight);
+  mc_param_clear(&x->up_bias);
+}
+
 static void moe_clear(mc_moe *m) {
-  for (int e = 0; e < m->n_experts; e++) {
-    mc_expert *x = &m->experts[e];
-    mc_param_clear(&x->down_weight);
-    mc_param_clear(&x->down_bias);
-    mc_param_clear(&x->up_weight);
-    mc_param_clear(&x->up_bias);
-  }
+  for (int e = 0; e < m->n_experts; e++) expert_clear(&m->experts[e]);
   for (int t = 0; t < m->n_routers; t++) {
     mc_param_clear(&m->routers[t].gate);
     mc_param_clear(&m->routers[t].noise);
@@ -102,6 +103,7 @@ static moeclip_code create_blank(const mc_adapter_sizes *s, int visual_layers, i
 moeclip_code mc_adapters_create(const mc_adapter_sizes *s, int visual_layers, int visual_width, int text_layers,
                                 int text_width, uint64_t seed, mc_adapters **out, moeclip_error *err) {
   MC_TRY(create_blank(s, visual_layers, visual_width, text_layers, text_width, out, err));
+  (*out)->sizes.seed = seed;
   for (int i = 0; i < n_blocks(*out); i++) {
     mc_moe *m = block(*out, i);
     for (int e = 0; e < m->n_experts; e++) start_expert(&m->experts[e], i, e, m->width, seed);
@@ -205,6 +207,52 @@ moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_erro
   return MOECLIP_OK;
 }
 
+void mc_adapters_shrink(mc_adapters *a, int n) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    for (mc_moe *m = block(a, i); m->n_experts > n; m->n_experts--) expert_clear(&m->experts[m->n_experts - 1]);
+  }
+  if (a->sizes.n_experts > n) a->sizes.n_experts = n;
+}
+
+moeclip_code mc_adapters_is_fresh(const mc_adapters *a, int i, int e, bool *fresh, moeclip_error *err) {
+  const mc_moe *m = block(a, i);
+  const mc_expert *x = &m->experts[e];
+  mc_expert started = {0};
+  moeclip_code code = mc_param_create(&started.down_weight, 2, x->down_weight.shape, err);
+  if (code == MOECLIP_OK) {
+    start_expert(&started, i, e, m->width, a->sizes.seed);
+    *fresh = is_zero(&x->down_bias) && is_zero(&x->up_weight) && is_zero(&x->up_bias) &&
+             memcmp(started.down_weight.value, x->down_weight.value, (size_t)x->down_weight.n * sizeof(float)) == 0;
+  }
+  mc_param_clear(&started.down_weight);
+  return code;
+}
+
+void mc_adapters_restart(mc_adapters *a, int i, int e) {
+  mc_moe *m = block(a, i);
+  mc_param *zero[] = {&m->experts[e].down_bias, &m->experts[e].up_weight, &m->experts[e].up_bias};
+  for (int k = 0; k < 3; k++) memset(zero[k]->value, 0, (size_t)zero[k]->n * sizeof(float));
+  start_expert(&m->experts[e], i, e, m->width, a->sizes.seed);
+}
+
+int64_t mc_adapters_expert_numbers(const mc_adapters *a, int first, int end) {
+  int64_t n = 0;
+  for (int i = 0; i < n_blocks(a); i++) {
+    const mc_moe *m = block(a, i);
+    for (int e = first; e < end && e < m->n_experts; e++) {
+      const mc_expert *x = &m->experts[e];
+      n += x->down_weight.n + x->down_bias.n + x->up_weight.n + x->up_bias.n;
+    }
+  }
+  return n;
+}
+
+int64_t mc_adapters_router_numbers(const mc_adapters *a, int task) {
+  int64_t n = 0;
+  for (int i = 0; i < n_blocks(a); i++) n += block(a, i)->routers[task].gate.n + block(a, i)->routers[task].noise.n;
+  return n;
+}
+
 static moeclip_code set_trained(mc_param *p, bool trained, moeclip_error *err) {
   if (trained) return mc_param_unfreeze(p, err);
   mc_param_freeze(p);
@@ -218,6 +266,7 @@ moeclip_code mc_adapters_train(mc_adapters *a, int task, bool keep_counts, moecl
     for (int e = 0; e < m->n_experts; e++) {
       mc_expert *x = &m->experts[e];
       bool trained = task >= 0 && !x->frozen;
+      x->dropped &= !trained;
       MC_TRY(set_trained(&x->down_weight, trained, err));
       MC_TRY(set_trained(&x->down_bias, trained, err));
       MC_TRY(set_trained(&x->up_weight, trained, err));
@@ -259,7 +308,7 @@ double mc_adapters_balance(const mc_adapters *a, int task, double coefficient) {
   return coefficient * sum;
 }
 
-moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err) {
+static moeclip_code each(mc_adapters *a, bool dropped_too, mc_param_visitor visit, void *context, moeclip_error *err) {
   char name[160];
   for (int i = 0; i < n_blocks(a); i++) {
     mc_moe *m = block(a, i);
@@ -270,6 +319,7 @@ moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *cont
     size_t left = sizeof name - (size_t)at;
     for (int e = 0; e < m->n_experts; e++) {
       mc_expert *x = &m->experts[e];
+      if (x->dropped && !dropped_too) continue;
       struct {
         const char *name;
         mc_param *param;
@@ -290,6 +340,10 @@ moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *cont
     }
   }
   return MOECLIP_OK;
+}
+
+moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err) {
+  return each(a, true, visit, context, err);
 }
 
 static const moeclip_tensor *find(const moeclip_tensors *file, const char *tower, int layer, const char *what, int i,
@@ -313,6 +367,45 @@ static int count_up(const moeclip_tensors *file, const char *tower, const char *
   return n;
 }
 
+/* Which experts of a block were dropped: [experts] of 0 and 1, or NULL. */
+static const moeclip_tensor *dropped_of(const moeclip_tensors *file, bool visual, int layer) {
+  char name[64];
+  snprintf(name, sizeof name, "dropped.%s.%d", visual ? "visual" : "text", layer);
+  const moeclip_tensor *t = moeclip_tensors_find(file, name);
+  return t && t->dtype == MOECLIP_U8 && t->rank == 1 && t->n_bytes <= 65536 ? t : NULL;
+}
+
+static int count_experts(const moeclip_tensors *file) {
+  const moeclip_tensor *dropped = dropped_of(file, true, 0);
+  return dropped ? (int)dropped->n_bytes : count_up(file, "visual.", "adaptmlp_list", ".down_proj.weight");
+}
+
+static int count_dropped(const moeclip_tensors *file, bool visual, int layer) {
+  const moeclip_tensor *t = dropped_of(file, visual, layer);
+  int n = 0;
+  for (size_t e = 0; t && e < t->n_bytes; e++) n += ((const uint8_t *)t->data)[e] != 0;
+  return n;
+}
+
+/* Dropped experts are fresh; expert 0 never is, as the sizes are read from it. */
+static moeclip_code restore_dropped(mc_adapters *a, const moeclip_tensors *file, moeclip_error *err) {
+  for (int i = 0; i < n_blocks(a); i++) {
+    bool visual = i < a->visual_layers;
+    const moeclip_tensor *t = dropped_of(file, visual, visual ? i : i - a->visual_layers);
+    mc_moe *m = block(a, i);
+    if (!t) continue;
+    const uint8_t *dropped = t->data;
+    if (t->n_bytes != (size_t)m->n_experts || dropped[0]) {
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s is not for %d experts", t->name, m->n_experts);
+    }
+    for (int e = 0; e < m->n_experts; e++) {
+      m->experts[e].dropped = dropped[e] != 0;
+      if (dropped[e]) start_expert(&m->experts[e], i, e, m->width, a->sizes.seed);
+    }
+  }
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_sizes *defaults, mc_adapters **out,
                               moeclip_error *err) {
   *out = NULL;
@@ -325,21 +418,25 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
                    "not a matrix");
   }
   mc_adapter_sizes sizes = *defaults;
-  sizes.n_experts = count_up(file, "visual.", "adaptmlp_list", ".down_proj.weight");
+  sizes.n_experts = count_experts(file);
   sizes.bottleneck = (int)visual->shape[0];
   sizes.text = text != NULL;
   int n_routers = count_up(file, "visual.", "router_list", ""), visual_layers = 0, text_layers = 0;
   while (find(file, "visual.", visual_layers, "adaptmlp_list", 0, ".down_proj.weight")) visual_layers++;
   while (find(file, "", text_layers, "adaptmlp_list", 0, ".down_proj.weight")) text_layers++;
   /* Every parameter must be in the file: what the sizes promise is held against it before anything is allocated. */
-  double promised = ((double)visual_layers * (double)visual->shape[1] +
-                     (double)text_layers * (double)(text ? text->shape[1] : 0)) *
-                    sizes.n_experts * 2.0 * sizes.bottleneck;
+  double rows = 0;
+  for (int i = 0; i < visual_layers; i++) rows += (double)visual->shape[1] * (sizes.n_experts - count_dropped(file, true, i));
+  for (int i = 0; i < text_layers; i++) rows += (double)text->shape[1] * (sizes.n_experts - count_dropped(file, false, i));
+  double promised = rows * 2.0 * sizes.bottleneck;
+  /* Dropped experts are made anew, so a small file could ask for a lot of memory. */
+  double whole = ((double)visual_layers * (double)visual->shape[1] + (double)text_layers * (double)(text ? text->shape[1] : 0)) *
+                 sizes.n_experts * 2.0 * sizes.bottleneck;
   double present = 0;
   for (size_t i = 0; i < moeclip_tensors_count(file); i++) {
     present += (double)moeclip_tensor_elements(moeclip_tensors_at(file, i));
   }
-  if (promised > present) {
+  if (promised > present || whole > 256 * present) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "the adapters are not complete: some experts' tensors are missing");
   }
   MC_TRY(create_blank(&sizes, visual_layers, (int)visual->shape[1], text_layers, text ? (int)text->shape[1] : 64, out, err));
@@ -359,7 +456,8 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
     }
   }
   if (code == MOECLIP_OK) (*out)->n_routers = n_routers;
-  if (code == MOECLIP_OK) code = mc_adapters_each(*out, read_param, (void *)(uintptr_t)file, err);
+  if (code == MOECLIP_OK) code = restore_dropped(*out, file, err);
+  if (code == MOECLIP_OK) code = each(*out, false, read_param, (void *)(uintptr_t)file, err);
   if (code != MOECLIP_OK) {
     mc_adapters_destroy(*out);
     *out = NULL;
@@ -371,6 +469,21 @@ static moeclip_code store_param(void *context, const char *name, mc_param *p, mo
   return moeclip_tensors_add(context, name, MOECLIP_F32, p->rank, p->shape, p->value, 1, err);
 }
 
+static moeclip_code store_dropped(const mc_adapters *a, int i, moeclip_tensors *out, moeclip_error *err) {
+  const mc_moe *m = block(a, i);
+  bool visual = i < a->visual_layers, any = false;
+  char name[64];
+  int64_t n = m->n_experts;
+  uint8_t *dropped = mc_alloc((size_t)n, 1);
+  if (!dropped) return mc_fail_memory(err, (size_t)n, "a state");
+  for (int e = 0; e < m->n_experts; e++) any |= dropped[e] = m->experts[e].dropped;
+  snprintf(name, sizeof name, "dropped.%s.%d", visual ? "visual" : "text", visual ? i : i - a->visual_layers);
+  moeclip_code code = any ? moeclip_tensors_add(out, name, MOECLIP_U8, 1, &n, dropped, 1, err) : MOECLIP_OK;
+  free(dropped);
+  return code;
+}
+
 moeclip_code mc_adapters_store(mc_adapters *a, moeclip_tensors *out, moeclip_error *err) {
-  return mc_adapters_each(a, store_param, out, err);
+  for (int i = 0; i < n_blocks(a); i++) MC_TRY(store_dropped(a, i, out, err));
+  return each(a, false, store_param, out, err);
 }

@@ -8,6 +8,7 @@ typedef struct mc_expert {
   mc_param down_weight, down_bias; /* [bottleneck, d], [bottleneck] */
   mc_param up_weight, up_bias;     /* [d, bottleneck], [d] */
   bool frozen;                     /* for good: a finished task relies on it */
+  bool dropped; /* fresh, and not in the state file (model/prune.h); until a task trains it */
 } mc_expert;
 
 /* A router chooses among the experts that existed when it was made: the first `experts` of its block. Experts added for
@@ -31,6 +32,7 @@ typedef struct mc_adapter_sizes {
   int top_k;      /* 2 */
   float scale;    /* 0.1 */
   bool text;      /* adapters in the text tower too (else in the image tower alone) */
+  uint64_t seed;  /* that fresh experts are drawn from */
 } mc_adapter_sizes;
 
 typedef struct mc_adapters {
@@ -52,6 +54,17 @@ moeclip_code mc_adapters_add_router(mc_adapters *a, moeclip_error *err);
 int mc_adapters_unfrozen(const mc_adapters *a);
 /* n more experts with fresh weights in every block. */
 moeclip_code mc_adapters_grow(mc_adapters *a, int n, uint64_t seed, moeclip_error *err);
+
+/* Undoes growing: forgets the experts from n on. */
+void mc_adapters_shrink(mc_adapters *a, int n);
+
+/* Expert e of a block (image tower's first, then text tower's): are its weights what the seed makes of a new one? Makes them so. */
+moeclip_code mc_adapters_is_fresh(const mc_adapters *a, int block, int e, bool *fresh, moeclip_error *err);
+void mc_adapters_restart(mc_adapters *a, int block, int e);
+
+/* How many numbers experts [first, end) of all blocks have, and router `task` of all blocks (its noise included). */
+int64_t mc_adapters_expert_numbers(const mc_adapters *a, int first, int end);
+int64_t mc_adapters_router_numbers(const mc_adapters *a, int task);
 
 /* Forgets all routers but the first n. */
 void mc_adapters_keep_routers(mc_adapters *a, int n);
@@ -77,13 +90,13 @@ double mc_adapters_balance(const mc_adapters *a, int task, double coefficient);
 /* All experts and routers in a fixed order, under the published names. */
 moeclip_code mc_adapters_each(mc_adapters *a, mc_param_visitor visit, void *context, moeclip_error *err);
 
-/* Reads sizes and values from tensors in the published names (any number of experts and routers). scale and top_k are not
- * in a file and are taken from `defaults`. */
+/* Reads sizes and values from tensors in the published names (any number of experts and routers). scale, top_k and seed are not
+ * in a file and are taken from `defaults`. Experts that the file says were dropped ("dropped.visual.{i}", "dropped.text.{i}") are fresh. */
 moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_sizes *defaults, mc_adapters **out,
                               moeclip_error *err);
 /* True when the file has adapter tensors. */
 bool mc_adapters_in(const moeclip_tensors *file);
-/* Adds all parameters as float32 copies. */
+/* Adds all parameters as float32 copies, but those of dropped experts, and which were dropped. */
 moeclip_code mc_adapters_store(mc_adapters *a, moeclip_tensors *out, moeclip_error *err);
 
 #endif

@@ -296,6 +296,7 @@ moeclip_code mc_block_forward(mc_compute *cp, const mc_tower_pass *p, int layer,
   MC_TRY(take_mlp_kept(cp, tower, rows, routed, kept != NULL, &k, arena, err));
   work w = {.tower = tower, .block = b, .n = p->n, .t = p->t, .kept = &k, .x = x, .of = forward_group};
   MC_TRY(do_work(cp, &w, 0, arena, err));
+  if (p->choice && layer == 0) MC_TRY(p->choice->call(p->choice->context, x, p->n, err));
   MC_TRY(add_experts(cp, p, layer, p->t, x, &k, kept != NULL, arena, err));
   if (kept) {
     *kept = k;

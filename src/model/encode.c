@@ -110,7 +110,8 @@ static mc_tower_pass visual_pass(const mc_encoder *e, const mc_encoded *of) {
                          .tap = e->tap,
                          .read = of->read,
                          .read_out = of->pooled,
-                         .done = e->done};
+                         .done = e->done,
+                         .choice = e->choice};
 }
 
 static mc_tower_pass text_pass(const mc_encoder *e, const mc_encoded *of) {

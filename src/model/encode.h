@@ -29,6 +29,7 @@ typedef struct mc_encoder {
   const mc_routing *routing; /* NULL: plain CLIP; its task array has the call's n entries */
   const mc_tap *tap;         /* or NULL */
   const mc_block_done *done; /* for backward; or NULL */
+  const mc_choice *choice;   /* of pictures' tasks; or NULL */
   bool full_context;         /* text: compute all context tokens, also those after the last end-of-text, and all of
                                 the last block's (tests) */
 } mc_encoder;

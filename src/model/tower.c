@@ -11,11 +11,12 @@ static bool any_routed(const mc_tower_pass *p) {
 }
 
 moeclip_code mc_tower_forward(mc_compute *cp, const mc_tower_pass *p, float *x, mc_arena *arena, moeclip_error *err) {
-  bool routed = any_routed(p);
+  bool routed = p->choice || any_routed(p); /* block 0 keeps what its experts read until the tasks are chosen */
   for (int l = 0; l < p->tower->n_layers; l++) {
     mc_block_kept *kept = p->kept ? &p->kept[l] : NULL;
     if (p->read && l == p->tower->n_layers - 1) return mc_last_block_forward(cp, p, routed, x, kept, arena, err);
     MC_TRY(mc_block_forward(cp, p, l, routed, x, kept, arena, err));
+    if (p->choice && l == 0) routed = any_routed(p);
     if (p->tap) {
       p->tap->call(p->tap->context, l, x, p->n, p->t);
       if (l == p->tap->last_layer) break;

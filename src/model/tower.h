@@ -45,6 +45,13 @@ typedef struct mc_block_done {
   void *context;
 } mc_block_done;
 
+/* Called with block 0's output before its experts add theirs, which is what the untouched tower makes of it, x [n, t, d]: fills the
+ * routing's tasks, which nobody has read until then. So choosing a task costs no pass of its own. */
+typedef struct mc_choice {
+  moeclip_code (*call)(void *context, const float *x, int64_t n, moeclip_error *err);
+  void *context;
+} mc_choice;
+
 typedef struct mc_tower_pass {
   mc_tower *tower;
   mc_moe *moe;                /* [layers], or NULL: no adapters */
@@ -57,6 +64,7 @@ typedef struct mc_tower_pass {
                                  token needs and no more; or NULL: all are. Not with a tap */
   float *read_out;            /* [n, d]: gets those rows */
   const mc_block_done *done;  /* or NULL */
+  const mc_choice *choice;    /* or NULL. Not in a tower of one block, and not with kept */
 } mc_tower_pass;
 
 /* x [n, t, d]: the embedded tokens in, the last block's output out (with `read`: spoiled). */

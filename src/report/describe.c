@@ -8,16 +8,26 @@
 #include "base/memory.h"
 #include "report/report.h"
 
+const char *const mc_selector_kinds[4] = {"auto", "autoencoder", "gaussian", "prototypes"};
+
 json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_options o;
   char seed[32];
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
+  json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
                    moeclip_model_fingerprint(model), "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune",
                    "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
                    "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  /* Autoencoders are what results without this key were made with. */
+  if (run && o.selector != MOECLIP_SELECTOR_AUTOENCODER) {
+    mc_json_set(&run, "selector_kind", json_string(mc_selector_kinds[o.selector]));
+  }
+  if (run && o.dynamic_experts) {
+    mc_json_set(&run, "dynamic", json_pack("{s:f, s:I}", "margin", o.dynamic_margin, "probe", (json_int_t)o.dynamic_probe));
+  }
+  return run;
 }
 
 /* "same" is what the accuracies of a column depend on, beside the run and the state. */
@@ -80,6 +90,13 @@ json_t *mc_report_json(const moeclip_learner *learner, const moeclip_learn_repor
                 "trainable", (json_int_t)r->trainable, "final_loss", mc_json_real(r->final_loss), "seconds",
                 mc_json_real(r->seconds), "waited_seconds", mc_json_real(r->waited_seconds), "selector_seconds",
                 mc_json_real(r->selector_seconds), "threshold", mc_json_real(r->threshold), "resumed", r->resumed);
+  const moeclip_task_parameters *p = &r->parameters;
+  if (object) {
+    mc_json_set(&object, "parameters",
+                        json_pack("{s:i, s:I, s:I, s:I}", "new_experts", p->n_experts, "experts", (json_int_t)p->experts, "router",
+                                  (json_int_t)p->router, "selector", (json_int_t)p->selector));
+    mc_json_set(&object, "probe_seconds", mc_json_real(r->probe_seconds));
+  }
   if (object && moeclip_learner_blocks(learner, 0) > 0) {
     mc_json_set(&object, "experts",
                         json_pack("{s:o, s:o}", "image", mc_experts_json(learner, 0), "text", mc_experts_json(learner, 1)));

@@ -1,10 +1,10 @@
 /*
- * select/: which task does a picture belong to? (method.md section 4: DDAS) Includes base/, comm/, compute/, model/ and their
- * public headers; learn/ includes it.
+ * select/: which task does a picture belong to? Includes base/, comm/, compute/, model/ and their public headers; learn/ includes it.
  *
- * Pictures -> features in (0, 1) (mc_extract) -> one small autoencoder per task; the task whose autoencoder makes the
- * features again with the smallest error wins, if that error is not above the task's threshold. Number 0 stands for "no
- * task": it is trained on a reference set, and a picture that it wins goes to the untouched CLIP.
+ * Pictures -> features (mc_extract) -> one small model of the domain per task, which says how far off a picture is (its error): an
+ * autoencoder (method.md section 4: DDAS), or Gaussians (select/gaussian.h). The task with the smallest error wins, if that error is
+ * not above the task's threshold. Number 0 stands for "no task": it is the model of a reference set, and a picture that it wins goes
+ * to the untouched CLIP. All kinds are measured in docs/SELECTORS.md.
  */
 #ifndef MC_SELECT_SELECTOR_H
 #define MC_SELECT_SELECTOR_H
@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "comm/comm.h"
 #include "model/model.h"
+#include "select/gaussian.h"
 
 /* --- features --------------------------------------------------------------------------------------------------------- */
 
@@ -25,22 +26,38 @@ enum { MC_ALEXNET_SIZE = 224, MC_ALEXNET_DIM = 256 * 13 * 13 };
 moeclip_code mc_alexnet_features(mc_compute *cp, const mc_alexnet *a, const float *images, int64_t n, float *out,
                                  mc_arena *arena, moeclip_error *err);
 
-/* What the selector looks at: AlexNet's features, or the frozen image tower's tokens after block `layer`. */
+/* What a domain is modelled with; numbered as moeclip_selector_kind (moeclip/learner.h). */
+typedef enum mc_selector_kind {
+  MC_SELECTOR_AUTOENCODER = 1,
+  MC_SELECTOR_GAUSSIAN,  /* one Gaussian a task */
+  MC_SELECTOR_PROTOTYPES /* a mean for each class, one covariance a task */
+} mc_selector_kind;
+
+/* What the selector looks at: AlexNet's features, or what the untouched image tower makes of a picture after block `layer`: for
+ * autoencoders its patch tokens, pooled to a coarse grid, each standardised, through a sigmoid; for Gaussians the mean and the
+ * standard deviation of each number over the patch tokens. layer = number of blocks: the final embedding, times sqrt(embed). */
 typedef struct mc_feature_extractor {
-  mc_alexnet *alexnet; /* owned; NULL: tokens */
+  mc_selector_kind kind;
+  mc_alexnet *alexnet; /* owned; NULL: the image tower */
   mc_clip *clip;       /* not owned: the untouched CLIP */
   int layer;
   int image_size;      /* side of the pictures that mc_extract takes */
   int64_t dim;         /* numbers a picture */
 } mc_feature_extractor;
 
-/* alexnet: path or NULL. layer -1: chosen by depth. */
-moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, const char *alexnet, mc_clip *clip, int layer,
+/* alexnet: path or NULL; autoencoders alone. layer -1: chosen by kind and depth. */
+moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, mc_selector_kind kind, const char *alexnet, mc_clip *clip, int layer,
                                        moeclip_error *err);
 void mc_feature_extractor_clear(mc_feature_extractor *x);
-/* pixels uint8 [n, 3, image_size, image_size] before normalisation -> out [n, dim], each in (0, 1). */
+/* pixels uint8 [n, 3, image_size, image_size] before normalisation -> out [n, dim], for autoencoders each in (0, 1). */
 moeclip_code mc_extract(mc_compute *cp, const mc_feature_extractor *x, const uint8_t *pixels, int64_t n, float *out,
                         mc_arena *arena, moeclip_error *err);
+
+/* Whether the features can be had in passing, from block 0 of the pass that encodes a picture anyway: its output before the experts add
+ * theirs is that of the untouched tower. */
+bool mc_extracts_in_passing(const mc_feature_extractor *x);
+/* tokens [n, 1 + patches, width] after the extractor's block -> out [n, dim]. */
+void mc_extract_moments(mc_compute *cp, const mc_feature_extractor *x, const float *tokens, int64_t n, float *out);
 
 /* --- autoencoders ------------------------------------------------------------------------------------------------------- */
 
@@ -77,20 +94,27 @@ moeclip_code mc_autoencoder_shared_step(mc_compute *cp, mc_autoencoder_trainer *
 
 typedef struct mc_selector mc_selector;
 
-moeclip_code mc_selector_create(int64_t dim, int64_t hidden, mc_selector **out, moeclip_error *err);
+/* hidden: units of an autoencoder, or the most directions of a Gaussian. */
+moeclip_code mc_selector_create(mc_selector_kind kind, int64_t dim, int64_t hidden, mc_selector **out, moeclip_error *err);
 void mc_selector_destroy(mc_selector *s);
 int mc_selector_tasks(const mc_selector *s);
 bool mc_selector_has_reference(const mc_selector *s); /* number 0 was trained */
-/* Takes over *a (also on failure). task: -1 for the reference set's, else mc_selector_tasks(s). */
+/* Takes over *a or *g (also on failure). task: -1 for the reference set's, else mc_selector_tasks(s). */
 moeclip_code mc_selector_add(mc_selector *s, int task, mc_autoencoder *a, double threshold, moeclip_error *err);
+moeclip_code mc_selector_add_gaussian(mc_selector *s, int task, mc_gaussian *g, double threshold, moeclip_error *err);
 double mc_selector_threshold(const mc_selector *s, int task);
 void mc_selector_set_threshold(mc_selector *s, int task, double threshold);
-const mc_autoencoder *mc_selector_autoencoder(const mc_selector *s, int task); /* task -1: number 0, NULL when there is none */
+/* task -1: number 0. NULL when there is none, or it is of the other kind. */
+const mc_autoencoder *mc_selector_autoencoder(const mc_selector *s, int task);
+const mc_gaussian *mc_selector_gaussian(const mc_selector *s, int task);
+int64_t mc_selector_numbers(const mc_selector *s, int task); /* how many float32 a task takes */
 
-/* Features of held-out reference pictures, kept to calibrate later tasks' thresholds: n [0, 65536] pictures of dim bytes
- * (value * 255, rounded). Copied. */
-moeclip_code mc_selector_keep_reference(mc_selector *s, const uint8_t *features, int64_t n, moeclip_error *err);
-int64_t mc_selector_reference(const mc_selector *s, const uint8_t **features);
+/* Features of held-out reference pictures [n, dim], n in [0, 65536], kept to calibrate later tasks' thresholds. Copied; those of
+ * autoencoders as bytes (value * 255, rounded). */
+moeclip_code mc_selector_keep_reference(mc_selector *s, const float *features, int64_t n, moeclip_error *err);
+int64_t mc_selector_reference(const mc_selector *s); /* how many are kept */
+/* Those from `first` on, n of them -> out [n, dim]. */
+void mc_selector_reference_features(const mc_selector *s, int64_t first, int64_t n, float *out);
 
 /* features [n, dim] -> tasks [n] (-1: no task), scores [n] (may be NULL): the smallest error of a task over that task's
  * threshold (with no task yet: infinity). errors [n, 1 + tasks] (may be NULL): of number 0 (NaN when there is none) and of
@@ -98,8 +122,8 @@ int64_t mc_selector_reference(const mc_selector *s, const uint8_t **features);
 moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, bool whole_batch,
                                 int32_t *tasks, double *scores, float *errors, mc_arena *arena, moeclip_error *err);
 
-/* Autoencoders under "selector.{i}.encoder.0.weight" ... as published (i = 0: reference, i = t + 1: task t), thresholds as
- * "selector.thresholds" [tasks] float64, kept reference features as "selector.reference". */
+/* Autoencoders under "selector.{i}.encoder.0.weight" ... as published (i = 0: reference, i = t + 1: task t), Gaussians under
+ * "selector.{i}.mean" ..., thresholds as "selector.thresholds" [tasks] float64, kept reference features as "selector.reference". */
 moeclip_code mc_selector_store(const mc_selector *s, moeclip_tensors *out, moeclip_error *err);
 /* The autoencoders alone, under prefix + "{i}.encoder.0.weight" ... copy 0: the selector must outlive `out`. */
 moeclip_code mc_selector_store_autoencoders(const mc_selector *s, const char *prefix, int copy, moeclip_tensors *out,
@@ -107,8 +131,8 @@ moeclip_code mc_selector_store_autoencoders(const mc_selector *s, const char *pr
 /* Reads one of those and adds it as that of `task`, as mc_selector_add does. */
 moeclip_code mc_selector_load_autoencoder(mc_selector *s, const moeclip_tensors *in, const char *prefix, int task,
                                           double threshold, moeclip_error *err);
-/* dim and hidden are those the collection must agree with. */
-moeclip_code mc_selector_load(const moeclip_tensors *in, int64_t dim, int64_t hidden, int n_tasks, mc_selector **out,
-                              moeclip_error *err);
+/* kind, dim and hidden are those the collection must agree with. */
+moeclip_code mc_selector_load(const moeclip_tensors *in, mc_selector_kind kind, int64_t dim, int64_t hidden, int n_tasks,
+                              mc_selector **out, moeclip_error *err);
 
 #endif

@@ -130,7 +130,7 @@ static moeclip_code run(training *r, mc_watch *watch, moeclip_error *err) {
   const moeclip_task_options *o = t->options;
   int64_t n_steps = mc_task_steps(o, t->pictures.count), warmup = mc_task_warmup(o);
   int64_t total = o->epochs > 0 ? n_steps : o->iterations; /* that the cosine ends with */
-  mc_watch_begin(watch, t->callbacks, "train", t->name, n_steps, o->checkpoint_seconds);
+  mc_watch_begin(watch, t->callbacks, t->phase ? t->phase : "train", t->name, n_steps, o->checkpoint_seconds);
   for (int64_t step = t->first_step; step < n_steps; step++) {
     mc_shared_batch batch;
     bool end, stop;

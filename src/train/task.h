@@ -14,6 +14,7 @@ typedef struct mc_task_training {
   int router, top_k;
   int task;                            /* its number: random numbers are drawn by it */
   const char *name;                    /* for messages */
+  const char *phase;                   /* what the progress is called; NULL: "train" */
   const char *const *classes;
   size_t n_classes;
   const char *template;

@@ -15,7 +15,7 @@ same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 expect 0 '^moeclip [0-9]*\.[0-9]*\.[0-9]*$' --version
 expect 0 'Commands:' --help
 expect 0 'Commands:' help
-for command in learn eval classify pretrain info convert data serve index search; do
+for command in learn eval classify pretrain info convert prune data serve index search; do
   expect 0 "^Usage: moeclip $command" $command --help
   cp "$T/out" "$T/help"
   expect 0 "^Usage: moeclip $command" help $command

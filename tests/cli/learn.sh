@@ -180,4 +180,34 @@ head -n 1 "$T/out" | grep -q '"error"' || fail "classify: $(cat "$T/out")"
 tail -n 1 "$T/out" | grep -q '"labels":\[{"label"' || fail "classify: $(cat "$T/out")"
 expect 0 'task lines' classify --model clip.safetensors --state whole.safetensors --task lines \
   pictures/colours/test/red/0.png
+
+# kinds of selector, dynamic experts, what came with each task
+for kind in autoencoder gaussian prototypes; do
+  expect 0 '4 new experts a block' learn --model clip.safetensors --state $kind.safetensors $small $short --no-eval --quiet \
+    --selector $kind pictures/colours
+  expect 0 "selector: $kind" info $kind.safetensors
+  expect 0 "0.png  (" classify --model clip.safetensors --state $kind.safetensors pictures/colours/test/red/0.png
+done
+expect 1 'the state was made with gaussian' learn --model clip.safetensors --state gaussian.safetensors --selector prototypes $small \
+  $short --no-eval --quiet pictures/colours
+expect 1 'not beside a threshold' learn --model clip.safetensors --state x.safetensors $small $short --no-eval --quiet \
+  --false-alarms 0.1 --threshold 1 pictures/colours
+expect 0 '2 new experts a block' learn --model clip.safetensors --state dynamic.safetensors $small $short --no-eval --quiet \
+  --dynamic-experts --dynamic-margin 0.9 pictures/colours
+expect 0 'lines: .* 0 new experts a block' learn --model clip.safetensors --state dynamic.safetensors $small $short --no-eval \
+  --quiet --dynamic-experts pictures/colours lines=pictures/stripes
+expect 0 '0 experts a block, 0 numbers in experts' info dynamic.safetensors
+expect 0 '"parameters":' info --json dynamic.safetensors
+
+# prune: smaller, the same answers, and learning goes on
+expect 0 'experts left out' prune --model clip.safetensors whole.safetensors --output pruned.safetensors
+[ "$(wc -c <pruned.safetensors)" -lt "$(wc -c <whole.safetensors)" ] || fail "prune: not smaller"
+for s in whole pruned; do
+  "$M" classify --model clip.safetensors --state $s.safetensors --json pictures/colours/test/red \
+    >$s.answers 2>err || fail "classify after prune: $(cat err)"
+done
+same whole.answers pruned.answers
+expect 0 'spots: ' learn --model clip.safetensors --state pruned.safetensors $small $short --no-eval --quiet pictures/colours \
+  lines=pictures/stripes pictures/spots
+expect 2 'output is missing' prune --model clip.safetensors whole.safetensors
 exit $failed

@@ -10,7 +10,7 @@ expect 0 'clip.safetensors' pretrain --pairs pictures/colours/train --out clip.s
   --visual-layers 2 --visual-width 64 --visual-hidden 64 --context 12 --vocabulary 600 --text-layers 2 --text-width 64 \
   --text-hidden 64 --embed 32 --epochs 5 --batch 6 --warmup 5 --threads 1 --quiet
 learn() {
-  "$M" learn --model clip.safetensors --state "$@" --bottleneck 4 --selector-hidden 8 --selector-iterations 20 \
+  "$M" learn --model clip.safetensors --state "$@" --selector autoencoder --bottleneck 4 --selector-hidden 8 --selector-iterations 20 \
     --iterations 20 --batch 8 --threads 1 --quiet pictures/colours lines=pictures/stripes \
     >out 2>err || fail "learn: $(cat err)"
 }

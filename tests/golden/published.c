@@ -14,7 +14,7 @@ enum { TASKS = 11, HIDDEN = 4 };
 static moeclip_code write_chooser(const char *path, int64_t features, moeclip_error *err) {
   mc_selector *s = NULL;
   moeclip_tensors *t = NULL;
-  moeclip_code code = mc_selector_create(features, HIDDEN, &s, err);
+  moeclip_code code = mc_selector_create(MC_SELECTOR_AUTOENCODER, features, HIDDEN, &s, err);
   for (int task = -1; code == MOECLIP_OK && task < TASKS; task++) {
     mc_autoencoder a;
     code = mc_autoencoder_create(&a, features, HIDDEN, 1, (uint64_t)(task + 1), err);
@@ -39,7 +39,7 @@ static moeclip_code from_checkpoint(golden *g, moeclip_model *model, const char 
     snprintf(names[t], sizeof names[t], "task %d", t);
     tasks[t] = (moeclip_published_task){.name = names[t], .classes = classes, .n_classes = 2};
   }
-  MC_TRY(mc_feature_extractor_init(&x, NULL, model->clip, -1, err));
+  MC_TRY(mc_feature_extractor_init(&x, MC_SELECTOR_AUTOENCODER, NULL, model->clip, -1, err));
   MC_TRY(write_chooser(chooser, x.dim, err));
   mc_feature_extractor_clear(&x);
   moeclip_published_options_defaults(&o);

@@ -147,7 +147,7 @@ static void fixture_init(fixture *f, bool adapters, bool contrast, int64_t n, in
   if (contrast) memcpy(f->texts + (n_texts - 1) * CONTEXT, f->texts, CONTEXT * sizeof *f->texts);
   for (int64_t i = 0; i < n; i++) f->labels[i] = (int32_t)(i * i % n_texts);
   if (adapters) {
-    mc_adapter_sizes a = {6, 8, 2, 1.0f, true};
+    mc_adapter_sizes a = {6, 8, 2, 1.0f, true, 0};
     REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &f->adapters, &err), err);
     REQUIRE_OK(mc_adapters_add_router(f->adapters, &err), err);
     REQUIRE_OK(mc_adapters_each(f->adapters, shake, &index, &err), err);

@@ -134,7 +134,7 @@ def main():
             "--text-layers", LAYERS, "--text-width", WIDTH, "--text-hidden", WIDTH, "--embed", EMBED, "--epochs", 10, "--batch", 6,
             "--warmup", 5, "--threads", 1, "--quiet")
     moeclip("learn", "--model", "clip.safetensors", "--state", "s.safetensors", "--reference", "pictures/spots", "--experts",
-            EXPERTS, "--bottleneck", BOTTLENECK, "--selector-hidden", HIDDEN, "--selector-iterations", 40,
+            EXPERTS, "--bottleneck", BOTTLENECK, "--selector", "autoencoder", "--selector-hidden", HIDDEN, "--selector-iterations", 40,
             "--reference-iterations", 40, "--iterations", 40, "--batch", 8, "--threads", 1, "--quiet", "pictures/colours",
             "lines=pictures/stripes")
     before = answers("clip.safetensors", "s.safetensors")

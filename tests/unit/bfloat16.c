@@ -266,7 +266,7 @@ static void make_run(run *r, bool adapters) {
     return;
   }
   /* As many experts as are chosen: a rounded router cannot choose others. */
-  mc_adapter_sizes a = {2, 16, 2, 0.5f, true};
+  mc_adapter_sizes a = {.n_experts = 2, .bottleneck = 16, .top_k = 2, .scale = 0.5f, .text = true};
   REQUIRE_OK(mc_adapters_create(&a, sizes.visual_layers, 64, sizes.text_layers, 64, 5, &r->adapters, &err), err);
   REQUIRE_OK(mc_adapters_add_router(r->adapters, &err), err);
   REQUIRE_OK(mc_adapters_each(r->adapters, shake, &index, &err), err);

@@ -260,7 +260,7 @@ static void test_step(bool adapters, size_t kept_bytes, float balance) {
   REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
   fill_inputs(&s, &sizes);
   if (adapters) {
-    mc_adapter_sizes a = {4, 8, 2, 1.0f, true};
+    mc_adapter_sizes a = {4, 8, 2, 1.0f, true, 0};
     REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &s.adapters, &err), err);
     REQUIRE_OK(mc_adapters_add_router(s.adapters, &err), err);
     REQUIRE_OK(mc_adapters_each(s.adapters, shake, &index, &err), err);

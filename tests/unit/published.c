@@ -90,6 +90,7 @@ static moeclip_learner_options small_options(void) {
   moeclip_learner_options_defaults(&o);
   o.n_experts = EXPERTS;
   o.bottleneck = BOTTLENECK;
+  o.selector = MOECLIP_SELECTOR_AUTOENCODER;
   o.selector_hidden = HIDDEN;
   return o;
 }
@@ -338,8 +339,8 @@ static void test_wrong_choosers(void) {
   o.alexnet = in_folder("none.pth");
   refused_file(model, x, &o, MOECLIP_ERROR_IO, "none.pth");
   o = described("x_autochooser.pth", N_TASKS);
-  o.selector_layer = 2;
-  refused_file(model, x, &o, MOECLIP_ERROR_ARGUMENT, "selector layer 2");
+  o.selector_layer = 3;
+  refused_file(model, x, &o, MOECLIP_ERROR_ARGUMENT, "selector layer 3");
   o = described("x_autochooser.pth", 0);
   refused_file(model, x, &o, MOECLIP_ERROR_ARGUMENT, "0 tasks");
   o.autochooser = NULL;

@@ -131,7 +131,7 @@ static mc_autoencoder trained(int kind, uint64_t number) {
 /* Kind 0: the reference; 1 and 2: tasks 0 and 1. */
 static mc_selector *three_kinds(void) {
   mc_selector *s;
-  REQUIRE_OK(mc_selector_create(DIM, HIDDEN, &s, &err), err);
+  REQUIRE_OK(mc_selector_create(MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, &s, &err), err);
   for (int kind = 0; kind < 3; kind++) {
     mc_autoencoder a = trained(kind, (uint64_t)kind);
     REQUIRE_OK(mc_selector_add(s, kind - 1, &a, 0.01, &err), err);
@@ -190,7 +190,7 @@ static void test_empty(void) {
   int32_t task = 5;
   double score = 0;
   fill(x, 1, 0, 9);
-  REQUIRE_OK(mc_selector_create(DIM, HIDDEN, &s, &err), err);
+  REQUIRE_OK(mc_selector_create(MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, &s, &err), err);
   choose(s, x, 1, false, &task, &score, errors);
   CHECK(task == -1 && isinf(score) && isnan(errors[0]));
   CHECK(mc_selector_tasks(s) == 0 && !mc_selector_has_reference(s) && !mc_selector_autoencoder(s, -1));
@@ -214,18 +214,19 @@ static moeclip_tensors *stored(const mc_selector *s) {
 }
 
 static void test_files(mc_selector *s) {
-  uint8_t kept[3 * DIM];
-  const uint8_t *loaded_kept;
-  for (int i = 0; i < 3 * DIM; i++) kept[i] = (uint8_t)(i * 7);
+  float kept[3 * DIM], loaded_kept[3 * DIM];
+  for (int i = 0; i < 3 * DIM; i++) kept[i] = (float)(i * 7 % 256) / 255.0f;
   REQUIRE_OK(mc_selector_keep_reference(s, kept, 3, &err), err);
   CHECK(mc_selector_keep_reference(s, kept, 65537, &err) == MOECLIP_ERROR_ARGUMENT);
   CHECK(mc_selector_keep_reference(s, kept, -1, &err) == MOECLIP_ERROR_ARGUMENT);
   moeclip_tensors *t = stored(s);
   mc_selector *back;
-  REQUIRE_OK(mc_selector_load(t, DIM, HIDDEN, 2, &back, &err), err);
+  REQUIRE_OK(mc_selector_load(t, MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, 2, &back, &err), err);
   CHECK(mc_selector_tasks(back) == 2 && mc_selector_has_reference(back));
   CHECK(mc_selector_threshold(back, 1) == mc_selector_threshold(s, 1));
-  CHECK(mc_selector_reference(back, &loaded_kept) == 3 && memcmp(loaded_kept, kept, sizeof kept) == 0);
+  CHECK(mc_selector_reference(back) == 3);
+  mc_selector_reference_features(back, 0, 3, loaded_kept);
+  CHECK(memcmp(loaded_kept, kept, sizeof kept) == 0);
   float x[3 * N * DIM], errors[2][3 * N * 3];
   int32_t tasks[2][3 * N];
   for (int kind = 0; kind < 3; kind++) fill(x + kind * N * DIM, N, kind, 60 + (uint64_t)kind);
@@ -234,10 +235,10 @@ static void test_files(mc_selector *s) {
   CHECK(memcmp(tasks[0], tasks[1], sizeof tasks[0]) == 0 && memcmp(errors[0], errors[1], sizeof errors[0]) == 0);
   mc_selector_destroy(back);
   /* What does not fit is refused: more tasks than there are, other sizes. */
-  CHECK(mc_selector_load(t, DIM, HIDDEN, 3, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
-  CHECK(mc_selector_load(t, DIM, HIDDEN, 1, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
-  CHECK(mc_selector_load(t, DIM + 1, HIDDEN, 2, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
-  CHECK(mc_selector_load(t, DIM, HIDDEN + 1, 2, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
+  CHECK(mc_selector_load(t, MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, 3, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
+  CHECK(mc_selector_load(t, MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, 1, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
+  CHECK(mc_selector_load(t, MC_SELECTOR_AUTOENCODER, DIM + 1, HIDDEN, 2, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
+  CHECK(mc_selector_load(t, MC_SELECTOR_AUTOENCODER, DIM, HIDDEN + 1, 2, &back, &err) == MOECLIP_ERROR_FORMAT && !back);
   moeclip_tensors_destroy(t);
   /* Without one of its tensors, or with reference features of another width. */
   t = stored(s);
@@ -253,7 +254,7 @@ static void test_files(mc_selector *s) {
     }
     const char *name = moeclip_tensors_at(t, leave_out)->name;
     bool optional = strcmp(name, "selector.reference") == 0 || strcmp(name, "selector.0.encoder.0.weight") == 0;
-    moeclip_code code = mc_selector_load(part, DIM, HIDDEN, 2, &back, &err);
+    moeclip_code code = mc_selector_load(part, MC_SELECTOR_AUTOENCODER, DIM, HIDDEN, 2, &back, &err);
     CHECK_MSG(code == (optional ? MOECLIP_OK : MOECLIP_ERROR_FORMAT), "without %s: %d", name, (int)code);
     CHECK(optional || strstr(err.message, name));
     mc_selector_destroy(back);

@@ -5,7 +5,7 @@ import {lossChart} from './charts.js';
 
 const STATES = {queued: 'waiting to start', learning: 'learning', evaluating: 'testing', done: 'learned',
   failed: 'failed', cancelled: 'cancelled', uploading: 'uploading'};
-const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector',
+const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector', probe: 'Finding out how many experts it needs',
   train: 'Training the experts', evaluate: 'Testing all tasks'};
 
 const REPORT = [
