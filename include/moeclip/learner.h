@@ -23,6 +23,10 @@ typedef enum moeclip_mode {
   MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
   MOECLIP_MODE_FINETUNE  /* all of CLIP's weights, task after task: the baseline that forgets */
 } moeclip_mode;
+/* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes are
+ * numbered from 0 without a gap. */
+MOECLIP_API const char *moeclip_mode_name(moeclip_mode mode);
+MOECLIP_API const char *moeclip_mode_title(moeclip_mode mode);
 
 typedef enum moeclip_selection {
   MOECLIP_SELECT_PER_IMAGE = 0,

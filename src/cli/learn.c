@@ -91,11 +91,10 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "start another state",
                    (unsigned long long)o->seed, (unsigned long long)is.seed);
   }
-  if (mc_args_given(args, "mode") && o->mode != is.mode) {
+  if ((mc_args_given(args, "mode") || mc_args_given(args, "method")) && o->mode != is.mode) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                   "--mode %s: the state was made with the other mode; leave the option out, "
-                   "or start another state",
-                   o->mode == MOECLIP_MODE_MOE ? "moe" : "finetune");
+                   "--method %s: the state was made with %s; leave the option out, or start another state",
+                   moeclip_mode_name(o->mode), moeclip_mode_name(is.mode));
   }
   if (mc_args_given(args, "alexnet") && !is.alexnet) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,

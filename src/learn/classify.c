@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "learn/learner.h"
+#include "learn/method.h"
 
 /* The candidates of one answer: runs of class features with their names. */
 typedef struct candidates {
@@ -12,6 +12,7 @@ typedef struct candidates {
   const char **name;     /* [n] */
   const float **feature; /* [n] of [embed] */
   float *owned;          /* features that belong to this call, or NULL */
+  int64_t first_known;   /* they are the learned classes from this one on, counted in order of task; -1: any labels */
 } candidates;
 
 typedef struct classifying {
@@ -47,6 +48,7 @@ static moeclip_code add_classes(moeclip_learner *l, candidates *c, int task, boo
 static moeclip_code fill_candidates(classifying *r, int route, candidates *c, moeclip_error *err) {
   moeclip_learner *l = r->l;
   const moeclip_classify_options *o = r->options;
+  c->first_known = o->labels ? -1 : 0;
   if (o->labels) {
     size_t embed = (size_t)l->model->clip->sizes.embed;
     const float *features;
@@ -61,6 +63,7 @@ static moeclip_code fill_candidates(classifying *r, int route, candidates *c, mo
   size_t n = 0;
   for (int t = 0; t < l->n_tasks; t++) n += route < 0 || route == t ? l->tasks[t].n_classes : 0;
   MC_TRY(candidates_size(c, n, err));
+  for (int t = 0; t < route; t++) c->first_known += (int64_t)l->tasks[t].n_classes;
   if (route >= 0) return add_classes(l, c, route, false, err);
   for (int t = 0; t < l->n_tasks; t++) MC_TRY(add_classes(l, c, t, true, err));
   return MOECLIP_OK;
@@ -77,6 +80,21 @@ static int by_logit(const void *a, const void *b) {
   return x->label - y->label;
 }
 
+/* Scores of all candidates, logits or shares, -> the best few, with probabilities. */
+static void rank(const candidates *c, const float *scores, bool shares, ranked *all, moeclip_answer *out) {
+  int n = (int)c->n;
+  double sum = 0;
+  for (int i = 0; i < n; i++) all[i] = (ranked){scores[i], i};
+  qsort(all, (size_t)n, sizeof *all, by_logit);
+  for (int i = 0; i < n; i++) sum += shares ? fmax(0, all[i].logit) : exp((double)all[i].logit - all[0].logit);
+  for (int i = 0; i < out->n_labels; i++) {
+    double part = shares ? fmax(0, all[i].logit) : exp((double)all[i].logit - all[0].logit);
+    out->label[i] = all[i].label;
+    out->name[i] = c->name[all[i].label];
+    out->probability[i] = sum > 0 ? (float)(part / sum) : 0;
+  }
+}
+
 static moeclip_code answer(classifying *r, const float *feature, int route, double score, moeclip_answer *out,
                            moeclip_error *err) {
   moeclip_learner *l = r->l;
@@ -86,26 +104,26 @@ static moeclip_code answer(classifying *r, const float *feature, int route, doub
   double wanted = r->options->logit_scale;
   float scale = wanted > 0 ? (float)wanted : expf(mc_learner_clip(l)->logit_scale.value[0]);
   ranked *all = mc_alloc((size_t)n, sizeof *all);
-  *out = (moeclip_answer){.task = route, .n_labels = top, .score = score, .label = mc_alloc((size_t)top, sizeof(int)),
+  float *scores = mc_alloc((size_t)n, sizeof *scores);
+  int32_t task = route;
+  bool own = l->method->score && l->n_tasks > 0 && r->options->task != MOECLIP_TASK_NONE;
+  *out = (moeclip_answer){.n_labels = top, .score = score, .label = mc_alloc((size_t)top, sizeof(int)),
                           .name = mc_alloc((size_t)top, sizeof(char *)), .probability = mc_alloc((size_t)top, sizeof(float))};
   moeclip_code code = MOECLIP_OK;
-  if (!all || !out->label || !out->name || !out->probability) {
+  if (!all || !scores || !out->label || !out->name || !out->probability) {
     code = mc_fail_memory(err, (size_t)n * sizeof *all, "an answer");
   } else {
-    double sum = 0;
     for (int i = 0; i < n; i++) {
       double cosine = 0;
       for (int k = 0; k < embed; k++) cosine += (double)feature[k] * c->feature[i][k];
-      all[i] = (ranked){scale * (float)cosine, i};
+      scores[i] = scale * (float)cosine;
     }
-    qsort(all, (size_t)n, sizeof *all, by_logit);
-    for (int i = 0; i < n; i++) sum += exp((double)all[i].logit - all[0].logit);
-    for (int i = 0; i < top; i++) {
-      out->label[i] = all[i].label;
-      out->name[i] = c->name[all[i].label];
-      out->probability[i] = (float)(exp((double)all[i].logit - all[0].logit) / sum);
-    }
+    mc_choices choices = {c->n, c->name, c->first_known};
+    if (own) code = l->method->score(l, feature, 1, &choices, scores, &task, err);
+    if (code == MOECLIP_OK) rank(c, scores, own && l->method->shares, all, out);
   }
+  out->task = task;
+  free(scores);
   free(all);
   return code;
 }

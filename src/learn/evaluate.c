@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "data/loader.h"
-#include "learn/learner.h"
+#include "learn/method.h"
 #include "train/shared_loader.h"
 #include "train/watch.h"
 
@@ -25,6 +25,8 @@ typedef struct evaluating {
   mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
   float *pictures;            /* [batch, embed] */
   int32_t *tasks;             /* [batch] */
+  float *scores;              /* [batch, n_classes], for a method with scores of its own; else NULL */
+  size_t *best;               /* [batch], with them */
   int by_name;                /* who answers when nobody selects */
   mc_dataset_split split;
   mc_image_source all;        /* the whole split */
@@ -95,6 +97,11 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
       !r->pictures || !r->tasks) {
     return mc_fail_memory(err, (size_t)o->batch * embed * sizeof *r->pictures, "an evaluation");
   }
+  if (l->method->score && l->n_tasks > 0 && o->task != MOECLIP_TASK_NONE) {
+    r->scores = mc_alloc((size_t)o->batch, r->n_classes * sizeof *r->scores);
+    r->best = mc_alloc((size_t)o->batch, sizeof *r->best);
+    if (!r->scores || !r->best) return mc_fail_memory(err, (size_t)o->batch * r->n_classes * sizeof *r->scores, "scores");
+  }
   for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
   mc_image_source source = {n, r, load_chosen, name_chosen};
   mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
@@ -146,6 +153,32 @@ static moeclip_code route_batch(evaluating *r, const mc_batch *batch, moeclip_er
   return batch->n ? mc_route(l, pixels, batch->n, o->selection, r->tasks, NULL, NULL, err) : MOECLIP_OK;
 }
 
+/* By the method's own scores, not by cosines alone. best [batch->n]. */
+static moeclip_code score_batch(evaluating *r, int n, size_t *best, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  size_t embed = (size_t)l->model->clip->sizes.embed, n_classes = r->n_classes;
+  float scale = expf(mc_learner_clip(l)->logit_scale.value[0]);
+  mc_choices choices = {n_classes, r->classes, -1};
+  for (int i = 0; i < n; i++) {
+    const float *classes;
+    MC_TRY(route_features(r, r->tasks[i], &classes, err));
+    for (size_t c = 0; c < n_classes; c++) {
+      double cosine = 0;
+      for (size_t k = 0; k < embed; k++) cosine += (double)r->pictures[(size_t)i * embed + k] * classes[c * embed + k];
+      r->scores[(size_t)i * n_classes + c] = scale * (float)cosine;
+    }
+  }
+  MC_TRY(l->method->score(l, r->pictures, n, &choices, r->scores, r->tasks, err));
+  for (int i = 0; i < n; i++) {
+    const float *scores = r->scores + (size_t)i * n_classes;
+    best[i] = 0;
+    for (size_t c = 1; c < n_classes; c++) {
+      if (scores[c] > scores[best[i]]) best[i] = c;
+    }
+  }
+  return MOECLIP_OK;
+}
+
 static size_t best_class(const float *picture, const float *classes, size_t n_classes, size_t embed) {
   size_t best = 0;
   double highest = -INFINITY;
@@ -162,13 +195,15 @@ static size_t best_class(const float *picture, const float *classes, size_t n_cl
 
 static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_evaluation *out, moeclip_error *err) {
   size_t embed = (size_t)r->l->model->clip->sizes.embed;
+  if (r->scores) MC_TRY(score_batch(r, batch->n, r->best, err));
   for (int i = 0; i < batch->n; i++) {
     const float *classes = NULL;
     int route = r->tasks[i];
-    MC_TRY(route_features(r, route, &classes, err));
+    if (!r->scores) MC_TRY(route_features(r, route, &classes, err));
     size_t item = r->order ? r->order[batch->index[i]] : batch->index[i];
     size_t label = (size_t)moeclip_dataset_label(r->dataset, MOECLIP_TEST, item);
-    bool right = best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed) == label;
+    size_t best = r->scores ? r->best[i] : best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed);
+    bool right = best == label;
     out->n++;
     out->n_right += right;
     out->routed[route + 1]++;
@@ -277,6 +312,8 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
   free(r.order);
   free(r.pictures);
   free(r.tasks);
+  free(r.scores);
+  free(r.best);
   if (code != MOECLIP_OK) moeclip_evaluation_clear(out);
   return code;
 }

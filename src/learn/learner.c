@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "learn/method.h"
 
 const char *const mc_default_template[1] = {"a photo of a {}."};
 
@@ -96,6 +97,7 @@ void mc_learner_empty(moeclip_learner *l) {
   l->adapters = NULL;
   l->tuned = NULL;
   l->selector = NULL;
+  l->own = NULL;
   l->tasks = NULL;
   l->n_tasks = 0;
   l->task_features = NULL;
@@ -110,6 +112,7 @@ void mc_learner_clear_knowledge(moeclip_learner *l) {
   mc_adapters_destroy(l->adapters);
   mc_clip_destroy(l->tuned);
   mc_selector_destroy(l->selector);
+  if (l->own) l->method->clear(l);
   mc_learner_empty(l);
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "base/sha256.h"
-#include "learn/learner.h"
+#include "learn/method.h"
 
 #define FORMAT "state 1"
 
@@ -31,28 +31,14 @@ static char *state_text(moeclip_learner *l) {
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
-      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode",
-      o->mode == MOECLIP_MODE_FINETUNE ? "finetune" : "moe", "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
+      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode", l->method->name, "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
       "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
+  if (root && l->method->options_to_json) json_object_set_new(root, l->method->name, l->method->options_to_json(l));
   char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
-}
-
-/* One row a block, frozen flags and counts. */
-static moeclip_code store_block(const mc_moe *m, const char *tower, int i, moeclip_tensors *out, moeclip_error *err) {
-  char name[64];
-  int64_t n = m->n_experts;
-  uint8_t *frozen = mc_alloc((size_t)n, 1);
-  if (!frozen) return mc_fail_memory(err, (size_t)n, "a state");
-  for (int e = 0; e < m->n_experts; e++) frozen[e] = m->experts[e].frozen;
-  snprintf(name, sizeof name, "frozen.%s.%d", tower, i);
-  moeclip_code code = moeclip_tensors_add(out, name, MOECLIP_U8, 1, &n, frozen, 1, err);
-  free(frozen);
-  snprintf(name, sizeof name, "counts.%s.%d", tower, i);
-  return code == MOECLIP_OK ? moeclip_tensors_add(out, name, MOECLIP_I64, 1, &n, m->counts, 1, err) : code;
 }
 
 moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_error *err) {
@@ -62,11 +48,7 @@ moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_er
   if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(out, "moeclip.state", text, err);
   free(text);
   MC_TRY(code);
-  if (l->tuned) return mc_clip_store(l->tuned, MOECLIP_F32, out, err);
-  MC_TRY(mc_adapters_store(l->adapters, out, err));
-  for (int i = 0; i < l->adapters->visual_layers; i++) MC_TRY(store_block(&l->adapters->visual[i], "visual", i, out, err));
-  for (int i = 0; i < l->adapters->text_layers; i++) MC_TRY(store_block(&l->adapters->text[i], "text", i, out, err));
-  return l->selector ? mc_selector_store(l->selector, out, err) : MOECLIP_OK;
+  return l->method->store(l, out, err);
 }
 
 /* --- checksum ---------------------------------------------------------------------------------------------------------- */
@@ -161,8 +143,12 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   const json_t *selector = json_object_get(root, "selector");
   char *end = NULL;
   moeclip_learner_options_defaults(o);
-  if (!mode || (strcmp(mode, "moe") != 0 && strcmp(mode, "finetune") != 0)) return wrong(err, "mode");
-  o->mode = strcmp(mode, "finetune") == 0 ? MOECLIP_MODE_FINETUNE : MOECLIP_MODE_MOE;
+  const mc_method *method = mc_method_by_name(mode);
+  if (!mode) return wrong(err, "mode");
+  if (!method) {
+    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "a state of the method \"%.40s\", which this moeclip does not have", mode);
+  }
+  o->mode = method->mode;
   if (seed) o->seed = strtoull(seed, &end, 10);
   if (!seed || !*seed || *end) bad = "seed";
   o->n_experts = number_of(root, "experts", 1, 65536, &bad);
@@ -174,6 +160,7 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   o->use_selector = !json_is_false(json_object_get(selector, "used"));
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);
   o->selector_layer = number_of(selector, "layer", -1, 1000, &bad);
+  if (method->options_of_json) method->options_of_json(json_object_get(root, method->name), o, &bad);
   return bad ? wrong(err, bad) : MOECLIP_OK;
 }
 
@@ -218,49 +205,6 @@ static moeclip_code restore_task(moeclip_learner *l, const json_t *task, moeclip
   return code;
 }
 
-static moeclip_code restore_block(mc_moe *m, const char *tower, int i, const moeclip_tensors *in, moeclip_error *err) {
-  char name[64];
-  snprintf(name, sizeof name, "frozen.%s.%d", tower, i);
-  const moeclip_tensor *frozen = moeclip_tensors_find(in, name);
-  if (!frozen || frozen->dtype != MOECLIP_U8 || frozen->n_bytes != (size_t)m->n_experts) return wrong(err, name);
-  for (int e = 0; e < m->n_experts; e++) m->experts[e].frozen = ((const uint8_t *)frozen->data)[e] != 0;
-  snprintf(name, sizeof name, "counts.%s.%d", tower, i);
-  const moeclip_tensor *counts = moeclip_tensors_find(in, name);
-  if (!counts || counts->dtype != MOECLIP_I64 || counts->n_bytes != (size_t)m->n_experts * sizeof *m->counts) {
-    return wrong(err, name);
-  }
-  memcpy(m->counts, counts->data, counts->n_bytes);
-  return MOECLIP_OK;
-}
-
-static moeclip_code restore_adapters(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
-  const mc_clip *clip = l->model->clip;
-  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE};
-  MC_TRY(mc_adapters_load(in, &sizes, &l->adapters, err));
-  mc_adapters *a = l->adapters;
-  bool text_fits = a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);
-  if (a->visual_layers != clip->visual.n_layers || a->visual[0].width != clip->visual.width || !text_fits) {
-    return wrong(err, "its adapters are for a model of another size");
-  }
-  int wanted = l->options.shared_router && l->n_tasks > 1 ? 1 : l->n_tasks;
-  if (a->n_routers != wanted) return wrong(err, "the number of routers is not that of the tasks");
-  for (int i = 0; i < a->visual_layers; i++) MC_TRY(restore_block(&a->visual[i], "visual", i, in, err));
-  for (int i = 0; i < a->text_layers; i++) MC_TRY(restore_block(&a->text[i], "text", i, in, err));
-  return MOECLIP_OK;
-}
-
-static moeclip_code restore_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
-  mc_param read = {0};
-  moeclip_code code = mc_param_read(&read, context, name, p->rank, p->shape, true, err);
-  if (code != MOECLIP_OK) {
-    mc_param_clear(&read);
-    return code;
-  }
-  mc_param_clear(p);
-  *p = read;
-  return MOECLIP_OK;
-}
-
 static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const json_t *root, moeclip_error *err) {
   const char *backbone = json_string_value(json_object_get(root, "backbone"));
   const char *own = moeclip_model_fingerprint(l->model);
@@ -273,14 +217,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   size_t i;
   if (!json_is_array(tasks)) return wrong(err, "tasks");
   json_array_foreach(tasks, i, task) MC_TRY(restore_task(l, task, err));
-  if (l->options.mode == MOECLIP_MODE_FINETUNE) {
-    MC_TRY(mc_model_copy_clip(l->model, &l->tuned, err));
-    return mc_clip_each(l->tuned, restore_param, (void *)(uintptr_t)in, err);
-  }
-  MC_TRY(restore_adapters(l, in, err));
-  /* A checkpoint is written after the selector has learned the task, so there are always as many autoencoders as tasks. */
-  if (!l->options.use_selector) return MOECLIP_OK;
-  return mc_selector_load(in, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
+  return l->method->restore(l, in, err);
 }
 
 moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {

@@ -12,7 +12,7 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
   return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
-                   moeclip_model_fingerprint(model), "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune",
+                   moeclip_model_fingerprint(model), "seed", seed, "mode", moeclip_mode_name(o.mode),
                    "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
                    "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
