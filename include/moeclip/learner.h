@@ -21,7 +21,8 @@ extern "C" {
 
 typedef enum moeclip_mode {
   MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
-  MOECLIP_MODE_FINETUNE  /* all of CLIP's weights, task after task: the baseline that forgets */
+  MOECLIP_MODE_FINETUNE, /* all of CLIP's weights, task after task: the baseline that forgets */
+  MOECLIP_MODE_ANALYTIC  /* ridge regression on the frozen CLIP's picture features, fused with zero-shot: one pass, no training */
 } moeclip_mode;
 /* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes are
  * numbered from 0 without a gap. */
@@ -32,6 +33,12 @@ typedef enum moeclip_selection {
   MOECLIP_SELECT_PER_IMAGE = 0,
   MOECLIP_SELECT_PER_BATCH /* the published code's: one choice for a whole batch, by its mean error */
 } moeclip_selection;
+
+/* How the analytic mode widens features. */
+typedef enum moeclip_ridge_form {
+  MOECLIP_RIDGE_PROJECTION = 0, /* random projection and ReLU: its size does not depend on the number of pictures */
+  MOECLIP_RIDGE_KERNEL          /* Gaussian kernel: keeps every picture's feature, and grows with them */
+} moeclip_ridge_form;
 
 /* Chosen once, when a learner is created; kept in its state. */
 typedef struct moeclip_learner_options {
@@ -48,6 +55,13 @@ typedef struct moeclip_learner_options {
   int selector_layer;   /* block of the image tower whose tokens the selector sees, from 0; -1: chosen by depth */
   const char *alexnet;  /* torchvision's AlexNet weights for the selector, as in the paper; NULL: the image tower's tokens */
   uint64_t seed;        /* 0 */
+  /* Of the analytic mode alone (docs/METHODS.md). */
+  moeclip_ridge_form ridge_form; /* MOECLIP_RIDGE_PROJECTION */
+  int ridge_hidden;     /* width of the projection: 2048. Memory and the state file hold its square */
+  double ridge;         /* lambda, above 0; 0: 0.1 for the projection, 0.001 for the kernel */
+  double ridge_gamma;   /* of the kernel exp(-gamma |x - y|^2): 1 */
+  double ridge_fusion;  /* beta: weight of the regression in an answer, zero-shot has the rest: 0.9 */
+  int64_t ridge_pictures; /* kernel: the most pictures that it may keep: 8192. Learning takes 8 bytes times its square */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 

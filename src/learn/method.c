@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune};
+static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune, &mc_method_analytic};
 
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 

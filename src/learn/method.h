@@ -109,6 +109,6 @@ typedef struct mc_method {
 const mc_method *mc_method_of(moeclip_mode mode);
 const mc_method *mc_method_by_name(const char *name);
 
-extern const mc_method mc_method_moe, mc_method_finetune;
+extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic;
 
 #endif
