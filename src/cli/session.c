@@ -216,8 +216,10 @@ static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
 
 static void print_report(const mc_session *s, const mc_domain *d, const moeclip_learn_report *r) {
   if (s->o->json) return;
-  printf("%s: %lld steps%s, %lld pictures, %lld numbers trained, loss %.4f, %.1f s", d->name, (long long)r->iterations,
-         r->resumed ? " (resumed)" : "", (long long)r->images, (long long)r->trainable, r->final_loss, r->seconds);
+  printf("%s: %lld steps%s, %lld pictures, %lld numbers trained", d->name, (long long)r->iterations,
+         r->resumed ? " (resumed)" : "", (long long)r->images, (long long)r->trainable);
+  if (!isnan(r->final_loss)) printf(", loss %.4f", r->final_loss);
+  printf(", %.1f s", r->seconds);
   if (r->selector_seconds > 0) printf(" and %.1f s for the selector", r->selector_seconds);
   if (r->seconds > 0) printf(", waited %.0f %% for pictures", 100 * r->waited_seconds / r->seconds);
   if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);

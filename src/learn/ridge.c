@@ -157,22 +157,39 @@ static moeclip_code add_kept(mc_ridge *r, const float *features, const int64_t *
 typedef struct gaussian {
   double *k;
   int64_t columns;
+  const double *rows_squared, *columns_squared; /* squares of the lengths, which are 1 up to float's rounding */
   double gamma;
 } gaussian;
 
 static void to_gaussian(void *context, int64_t begin, int64_t end) {
   const gaussian *g = context;
-  /* |x - y|^2 = 2 - 2 x y for lengths of 1, and never below 0. */
-  for (int64_t i = begin * g->columns; i < end * g->columns; i++) g->k[i] = exp(-2 * g->gamma * fmax(0, 1 - g->k[i]));
+  for (int64_t i = begin; i < end; i++) {
+    double *row = g->k + i * g->columns;
+    for (int64_t j = 0; j < g->columns; j++) {
+      row[j] = exp(-g->gamma * fmax(0, g->rows_squared[i] + g->columns_squared[j] - 2 * row[j]));
+    }
+  }
+}
+
+static void squares(const double *x, int64_t n, int64_t width, double *out) {
+  for (int64_t i = 0; i < n; i++) {
+    out[i] = 0;
+    for (int64_t k = 0; k < width; k++) out[i] += x[i * width + k] * x[i * width + k];
+  }
 }
 
 /* k [n, m], zeroed: of x [n, embed] and the first m kept pictures. */
 static moeclip_code kernel(mc_compute *cp, const mc_ridge *r, const double *x, int64_t n, int64_t m, double *k, moeclip_error *err) {
+  double *squared = mc_alloc((size_t)(n + m), sizeof *squared);
   mc_gemm64 g = {.m = n, .n = m, .k = r->embed, .a = x, .lda = r->embed, .b = r->kept, .ldb = r->embed, .trans_b = true, .c = k,
                  .ldc = m, .alpha = 1};
-  MC_TRY(mc_gemm64_run(cp, &g, err));
-  mc_parallel_for(cp, n, 8, to_gaussian, &(gaussian){k, m, r->gamma});
-  return MOECLIP_OK;
+  if (!squared) return mc_fail_memory(err, (size_t)(n + m) * sizeof *squared, "a kernel");
+  moeclip_code code = mc_gemm64_run(cp, &g, err);
+  squares(x, n, r->embed, squared);
+  squares(r->kept, m, r->embed, squared + n);
+  if (code == MOECLIP_OK) mc_parallel_for(cp, n, 8, to_gaussian, &(gaussian){k, m, squared, squared + n, r->gamma});
+  free(squared);
+  return code;
 }
 
 /* --- both --------------------------------------------------------------------------------------------------------------- */
