@@ -235,6 +235,14 @@ MOECLIP_API moeclip_code moeclip_learner_encode_images(moeclip_learner *learner,
 MOECLIP_API moeclip_code moeclip_learner_encode_texts(moeclip_learner *learner, const char *const *texts, int n, int task,
                                                       float *out, moeclip_error *err);
 
+/* Candidates of one data set, with its own prompts. */
+typedef struct moeclip_label_group {
+  const char *const *labels;
+  size_t n_labels;
+  const char *const *templates; /* NULL: "a photo of a {}." */
+  size_t n_templates;
+} moeclip_label_group;
+
 typedef struct moeclip_evaluate_options {
   int task;                  /* MOECLIP_TASK_AUTO: the selector decides (a learner without one: by the data set's name); else everything goes to that task, or to none */
   moeclip_selection selection;
@@ -246,6 +254,10 @@ typedef struct moeclip_evaluate_options {
   const char *const *templates; /* NULL: those of the learned task of the data set's name, else "a photo of a {}." */
   size_t n_templates;
   int loader_threads;
+  const moeclip_label_group *among; /* [n_among] NULL: a picture is classified over its data set's own classes. Else over the union of
+                                       all of these (a name that comes again counts once, with the prompts of its first group), which
+                                       must have all of the data set's classes: the cross-domain setting X-TAIL */
+  size_t n_among;
 } moeclip_evaluate_options;
 MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
 

@@ -105,8 +105,9 @@ static int train(const mc_args *args, running *r) {
                         .n_tasks = r->plan.n_sets,
                         .open_domain = open_domain,
                         .open_reference = reference ? open_reference : NULL,
+                        .across = r->plan.across,
                         .context = r};
-  session.describe = mc_mtil_plan_json(&r->plan);
+  session.describe = mc_mtil_settings_json(&r->plan);
   moeclip_error err;
   int exit_code = mc_session_run(&session);
   if (mc_is_writer() && session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK &&

@@ -25,17 +25,20 @@ static const double full_rates[] = {5e-3, 1e-3, 5e-3, 1e-3, 1e-4, 1e-3, 1e-3, 1e
 static const double few_rates[] = {8e-3, 5e-4, 2e-4, 5e-3, 1e-3, 1e-3, 1e-2, 1e-4, 1e-2, 1e-2, 1e-2};
 enum { N_SETS = sizeof order_1 / sizeof order_1[0] };
 
+/* As published for X-TAIL: without CIFAR100, whose classes overlap with other sets'. */
+static const char *const order_x[] = {"Aircraft", "Caltech101", "DTD",          "EuroSAT", "Flowers", "Food",
+                                      "MNIST",    "OxfordPet",  "StanfordCars", "SUN397",  NULL};
+
 static const struct {
   const char *name;
-  const char *const *order;
+  const char *const *order; /* of N_SETS, or with a NULL at the end */
   bool few;
-} built_in[] = {{"order1-full", order_1, false},
-                {"order1-few", order_1, true},
-                {"order2-full", order_2, false},
-                {"order2-few", order_2, true}};
-#define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few"
+  int shots;
+} built_in[] = {{"order1-full", order_1, false, 0}, {"order1-few", order_1, true, 5}, {"order2-full", order_2, false, 0},
+                {"order2-few", order_2, true, 5},   {"xtail-16", order_x, true, 16},  {"xtail-full", order_x, false, 0}};
+#define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few, xtail-16, xtail-full"
 
-static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few", NULL};
+static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few", "xtail-16", "xtail-full", NULL};
 
 static const mc_preset_field fields[] = {
     {"iterations", MC_OPT_LONG, "iterations", AT(learn.task.iterations)},
@@ -79,10 +82,10 @@ static json_t *built_in_json(size_t k) {
   o.learn.task.selector_learning_rate = few ? 0.003 : 0.01;
   o.learn.task.threshold = few ? 0.06 : 0.0655;
   o.learn.reference_iterations = 1000;
-  o.learn.shots = few ? 5 : 0;
+  o.learn.shots = built_in[k].shots;
   json_t *root = json_pack("{s:s, s:s, s:[], s:s}", "format", FORMAT, "name", built_in[k].name, "sets", "reference",
                            "TinyImageNet");
-  for (int i = 0; i < N_SETS; i++) {
+  for (int i = 0; i < N_SETS && built_in[k].order[i]; i++) {
     const char *name = built_in[k].order[i];
     json_array_append_new(json_object_get(root, "sets"),
                           json_pack("{s:s, s:f}", "name", name, "learning_rate", published_rate(name, few)));
@@ -200,7 +203,7 @@ static moeclip_code make(const mc_args *args, mc_mtil_plan *plan, moeclip_error 
 int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *plan) {
   const mc_command *c = args->command;
   moeclip_error err = {0};
-  *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options};
+  *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options, .across = c == &mc_command_bench_xtail};
   const mc_mtil_options *o = &plan->o;
   if (!o->print_preset) {
     if (!o->data && o->own.n == 0)
@@ -227,6 +230,13 @@ json_t *mc_mtil_plan_json(const mc_mtil_plan *plan) {
   return root;
 }
 
+/* What a run's results belong to: a setting's numbers are not the other's. */
+json_t *mc_mtil_settings_json(const mc_mtil_plan *plan) {
+  json_t *root = mc_mtil_plan_json(plan);
+  if (root && plan->across) json_object_set_new(root, "setting", json_string("xtail"));
+  return root;
+}
+
 /* --- the command ------------------------------------------------------------------------------------------------- */
 
 static void defaults(void *p) {
@@ -242,6 +252,11 @@ static void defaults(void *p) {
   o->learn.measure = 1;
   o->preset = "order1-full";
   o->rate = NAN;
+}
+
+static void xtail_defaults(void *p) {
+  defaults(p);
+  ((mc_mtil_options *)p)->preset = "xtail-16";
 }
 
 #define PRESET "the preset's"
@@ -281,10 +296,6 @@ static const mc_option options[] = {
      "then depends on its "
      "neighbours)",
      AT(as_published), 1, 0, 0, 0},
-    {MC_OPT_TEXT, "checkpoints", "DIR",
-     "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
-     0},
-    {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
     {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(learn.data.max_train), 1,
      HUGE_NUMBER, 0, "all pictures"},
     {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(learn.data.max_test), 1,
@@ -359,7 +370,15 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "json", NULL, "print what matrix.json holds instead of text, once at the end", AT(learn.json), 1, 0,
      0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(learn.quiet), 1, 0, 0, 0},
+
+    /* `bench xtail` has all but these. */
+    {MC_OPT_HEADING, "Released checkpoints", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_TEXT, "checkpoints", "DIR",
+     "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
+     0},
+    {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
 };
+enum { N_OPTIONS = sizeof options / sizeof options[0], N_OF_MTIL_ALONE = 3 };
 
 static const char about[] =
     "Runs the paper's multi-domain benchmark: learns the data sets one after another (for each first its autoencoder "
@@ -385,9 +404,36 @@ const mc_command mc_command_bench_mtil = {
         "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/released \\\n"
         "    --checkpoints full_shot_order1_1000iters --eval-only --as-published\n",
     .options = options,
-    .n_options = sizeof options / sizeof options[0],
+    .n_options = N_OPTIONS,
     .options_size = sizeof(mc_mtil_options),
     .defaults = defaults,
+    .min_positional = 0,
+    .max_positional = 0,
+    .positional = "no argument",
+    .run = mc_mtil_run,
+    .shared = 1,
+};
+
+static const char about_xtail[] =
+    "Runs the cross-domain task-agnostic setting of Xu et al. (NeurIPS 2024): data sets are learned one after another as "
+    "in bench mtil, and each test picture, of learned data sets and of those still to come, is classified over the union "
+    "of all data sets' class names, without a hint of where it is from. Each class has its own data set's prompts; a name "
+    "that two data sets share is one class. Writes the accuracy matrix with Transfer, Average and Last.\n\nA run that was "
+    "stopped or killed goes on when the same command is given again, and ends with the same results.";
+
+const mc_command mc_command_bench_xtail = {
+    .name = "bench xtail",
+    .summary = "the cross-domain benchmark: all data sets' classes at once, no hint of the domain",
+    .usage = "--data DIR --model FILE --out FOLDER [options]",
+    .about = about_xtail,
+    .examples =
+        "  moeclip bench xtail --data ~/data --model ViT-B-16.pt --method analytic --out runs/xtail-analytic\n"
+        "  moeclip bench xtail --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/xtail-moe\n"
+        "  moeclip bench xtail --set birds/ --set digits=mnist/ --model clip.pt --method analytic --out runs/mine\n",
+    .options = options,
+    .n_options = N_OPTIONS - N_OF_MTIL_ALONE,
+    .options_size = sizeof(mc_mtil_options),
+    .defaults = xtail_defaults,
     .min_positional = 0,
     .max_positional = 0,
     .positional = "no argument",

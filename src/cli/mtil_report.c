@@ -24,8 +24,8 @@ typedef struct reporting {
   mc_summary mean;
 } reporting;
 
-/* Nothing is published of the user's own pictures. */
-static int n_published(const reporting *r) { return r->plan->o.own.n > 0 ? 0 : N_PUBLISHED; }
+/* Nothing is published of the user's own pictures; and these numbers are of the other setting. */
+static int n_published(const reporting *r) { return r->plan->o.own.n > 0 || r->plan->across ? 0 : N_PUBLISHED; }
 
 static double part(mc_summary s, int which) { return which == 0 ? s.transfer : which == 1 ? s.average : s.last; }
 static const char *const parts[3] = {"Transfer", "Average", "Last"};
@@ -212,7 +212,7 @@ static void put_page(const void *report, FILE *f) {
   char subtitle[512];
   snprintf(subtitle, sizeof subtitle, "%.60s, %zu data sets, backbone %.32s, model %.200s", r->plan->preset_name,
            r->plan->n_sets, backbone ? backbone : "unknown", r->plan->o.learn.files.model);
-  mc_html_begin(f, "Multi-domain benchmark", subtitle);
+  mc_html_begin(f, r->plan->across ? "Cross-domain benchmark (X-TAIL)" : "Multi-domain benchmark", subtitle);
   put_means(r, f);
   put_sets(r, f);
   fputs("<h2>Accuracy matrix</h2>\n<div class=\"wide\">\n", f);

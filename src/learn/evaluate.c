@@ -18,8 +18,10 @@ typedef struct evaluating {
   const moeclip_dataset *dataset;
   const moeclip_evaluate_options *options;
   const char *const *templates;
-  size_t n_templates, n_classes;
-  const char **classes;
+  size_t n_templates, n_classes; /* candidates: the data set's classes, or the union that was asked for */
+  const char **classes;       /* [n_classes] */
+  size_t *group_end;          /* [n_among] of the candidates, those of each group end here; NULL without groups */
+  size_t *right;              /* [the set's classes] which candidate each is; NULL: the same number */
   uint32_t *order;            /* which pictures, when not all; else NULL */
   float **features;           /* [n_tasks + 1] of [n_classes, embed]: by the untouched CLIP, then through each task */
   mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
@@ -59,6 +61,93 @@ static void choose_templates(evaluating *r) {
   }
 }
 
+typedef struct sorted_name {
+  const char *name;
+  size_t at;
+} sorted_name;
+
+static int by_name(const void *a, const void *b) {
+  const sorted_name *x = a, *y = b;
+  int order = strcmp(x->name, y->name);
+  return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Marks all but the first of names that are the same. */
+static bool drop_repeated(const char **names, size_t n) {
+  sorted_name *sorted = mc_alloc(n, sizeof *sorted);
+  if (!sorted) return false;
+  for (size_t i = 0; i < n; i++) sorted[i] = (sorted_name){names[i], i};
+  qsort(sorted, n, sizeof *sorted, by_name);
+  for (size_t i = 1; i < n; i++) {
+    if (strcmp(sorted[i].name, sorted[i - 1].name) == 0) names[sorted[i].at] = NULL;
+  }
+  free(sorted);
+  return true;
+}
+
+/* Which candidate each class of the data set is. */
+static moeclip_code find_right(evaluating *r, moeclip_error *err) {
+  size_t n_own = moeclip_dataset_classes(r->dataset);
+  sorted_name *sorted = mc_alloc(r->n_classes, sizeof *sorted);
+  r->right = mc_alloc(n_own, sizeof *r->right);
+  moeclip_code code = sorted && r->right ? MOECLIP_OK : mc_fail_memory(err, r->n_classes * sizeof *sorted, "labels");
+  for (size_t i = 0; code == MOECLIP_OK && i < r->n_classes; i++) sorted[i] = (sorted_name){r->classes[i], i};
+  if (code == MOECLIP_OK) qsort(sorted, r->n_classes, sizeof *sorted, by_name);
+  for (size_t c = 0; code == MOECLIP_OK && c < n_own; c++) {
+    const char *name = moeclip_dataset_class_name(r->dataset, c);
+    size_t low = 0, high = r->n_classes;
+    while (low < high) {
+      size_t middle = low + (high - low) / 2;
+      if (strcmp(sorted[middle].name, name) < 0) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == r->n_classes || strcmp(sorted[low].name, name) != 0) {
+      code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: its class \"%.100s\" is not among the labels to choose from",
+                     moeclip_dataset_path(r->dataset), name);
+    } else {
+      r->right[c] = sorted[low].at;
+    }
+  }
+  free(sorted);
+  return code;
+}
+
+/* The candidates of all groups, each name once. */
+static moeclip_code unite(evaluating *r, moeclip_error *err) {
+  const moeclip_evaluate_options *o = r->options;
+  size_t n = 0, at = 0, kept = 0;
+  for (size_t g = 0; g < o->n_among; g++) n += o->among[g].n_labels;
+  if (n == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the list of labels to choose from is empty");
+  r->classes = mc_alloc(n, sizeof *r->classes);
+  r->group_end = mc_alloc(o->n_among, sizeof *r->group_end);
+  if (!r->classes || !r->group_end) return mc_fail_memory(err, n * sizeof *r->classes, "labels");
+  for (size_t g = 0; g < o->n_among; g++) {
+    for (size_t i = 0; i < o->among[g].n_labels; i++) r->classes[at++] = o->among[g].labels[i];
+    r->group_end[g] = at;
+  }
+  if (!drop_repeated(r->classes, n)) return mc_fail_memory(err, n * sizeof(sorted_name), "labels");
+  for (size_t g = 0, i = 0; g < o->n_among; g++) {
+    for (; i < r->group_end[g]; i++) {
+      if (r->classes[i]) r->classes[kept++] = r->classes[i];
+    }
+    r->group_end[g] = kept;
+  }
+  r->n_classes = kept;
+  return find_right(r, err);
+}
+
+static moeclip_code choose_candidates(evaluating *r, moeclip_error *err) {
+  if (r->options->among) return unite(r, err);
+  r->n_classes = moeclip_dataset_classes(r->dataset);
+  r->classes = mc_alloc(r->n_classes, sizeof *r->classes);
+  if (!r->classes) return mc_fail_memory(err, r->n_classes * sizeof *r->classes, "class names");
+  for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
+  return MOECLIP_OK;
+}
+
 static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
   moeclip_learner *l = r->l;
   const moeclip_evaluate_options *o = r->options;
@@ -71,7 +160,7 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no test pictures", moeclip_dataset_path(r->dataset));
   }
   choose_templates(r);
-  r->n_classes = moeclip_dataset_classes(r->dataset);
+  MC_TRY(choose_candidates(r, err));
   r->split = (mc_dataset_split){r->dataset, MOECLIP_TEST};
   r->all = mc_dataset_source(&r->split);
   if (o->max_images > 0 && (uint64_t)o->max_images < n) {
@@ -84,16 +173,15 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     n = (size_t)o->max_images;
   }
   out->n_routes = l->n_tasks + 1;
-  out->n_classes = r->n_classes;
+  out->n_classes = moeclip_dataset_classes(r->dataset);
   out->routed = calloc((size_t)out->n_routes, sizeof *out->routed);
   out->routed_right = calloc((size_t)out->n_routes, sizeof *out->routed_right);
-  out->class_n = calloc(r->n_classes + 1, sizeof *out->class_n);
-  out->class_right = calloc(r->n_classes + 1, sizeof *out->class_right);
+  out->class_n = calloc(out->n_classes + 1, sizeof *out->class_n);
+  out->class_right = calloc(out->n_classes + 1, sizeof *out->class_right);
   r->features = calloc((size_t)out->n_routes, sizeof *r->features);
-  r->classes = mc_alloc(r->n_classes, sizeof *r->classes);
   r->pictures = mc_alloc((size_t)o->batch, embed * sizeof *r->pictures);
   r->tasks = mc_alloc((size_t)o->batch, sizeof *r->tasks);
-  if (!out->routed || !out->routed_right || !out->class_n || !out->class_right || !r->features || !r->classes ||
+  if (!out->routed || !out->routed_right || !out->class_n || !out->class_right || !r->features ||
       !r->pictures || !r->tasks) {
     return mc_fail_memory(err, (size_t)o->batch * embed * sizeof *r->pictures, "an evaluation");
   }
@@ -102,7 +190,6 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     r->best = mc_alloc((size_t)o->batch, sizeof *r->best);
     if (!r->scores || !r->best) return mc_fail_memory(err, (size_t)o->batch * r->n_classes * sizeof *r->scores, "scores");
   }
-  for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
   mc_image_source source = {n, r, load_chosen, name_chosen};
   mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
                               .augment = o->training_crop != 0, .seed = o->seed,
@@ -119,6 +206,20 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
   return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
 }
 
+/* Each group with its own prompts. */
+static moeclip_code group_features(evaluating *r, int route, const mc_gate_noise *noise, float *out, moeclip_error *err) {
+  size_t begin = 0, embed = (size_t)r->l->model->clip->sizes.embed;
+  if (!r->group_end) {
+    return mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes, noise, out, err);
+  }
+  for (size_t g = 0; g < r->options->n_among; begin = r->group_end[g++]) {
+    const moeclip_label_group *group = &r->options->among[g];
+    MC_TRY(mc_class_features(r->l, route, group->templates, group->templates ? group->n_templates : 0, r->classes + begin,
+                             r->group_end[g] - begin, noise, out + begin * embed, err));
+  }
+  return MOECLIP_OK;
+}
+
 /* Class features through one route, made when the first picture takes it. Those that are wanted by all ranks anyway are made
  * beforehand, together. */
 static moeclip_code route_features(evaluating *r, int route, const float **out, moeclip_error *err) {
@@ -128,8 +229,7 @@ static moeclip_code route_features(evaluating *r, int route, const float **out, 
     *kept = mc_alloc(n, sizeof **kept);
     if (!*kept) return mc_fail_memory(err, n * sizeof **kept, "class features");
     mc_gate_noise noise = {mc_seed_of(r->options->seed, 1), (uint64_t)route, 0};
-    MC_TRY(mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes,
-                             r->options->gate_noise ? &noise : NULL, *kept, err));
+    MC_TRY(group_features(r, route, r->options->gate_noise ? &noise : NULL, *kept, err));
   }
   *out = *kept;
   return MOECLIP_OK;
@@ -203,7 +303,7 @@ static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_ev
     size_t item = r->order ? r->order[batch->index[i]] : batch->index[i];
     size_t label = (size_t)moeclip_dataset_label(r->dataset, MOECLIP_TEST, item);
     size_t best = r->scores ? r->best[i] : best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed);
-    bool right = best == label;
+    bool right = best == (r->right ? r->right[label] : label);
     out->n++;
     out->n_right += right;
     out->routed[route + 1]++;
@@ -224,7 +324,7 @@ static moeclip_code expected_features(evaluating *r, moeclip_error *err) {
     if (strcmp(l->tasks[t].name, moeclip_dataset_name(r->dataset)) == 0) route = t;
   }
   if (route == MOECLIP_TASK_AUTO) route = MOECLIP_TASK_NONE;
-  if (!r->comm || r->options->gate_noise) return MOECLIP_OK;
+  if (!r->comm || r->options->gate_noise || r->group_end) return MOECLIP_OK;
   float *out = mc_alloc(r->n_classes * embed + 1, sizeof *out);
   int64_t *rows = mc_alloc((size_t)size + 1, sizeof *rows);
   r->features[route + 1] = out;
@@ -309,6 +409,8 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
   free(r.features);
   free(r.broken.text);
   free(r.classes);
+  free(r.group_end);
+  free(r.right);
   free(r.order);
   free(r.pictures);
   free(r.tasks);

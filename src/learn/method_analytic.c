@@ -81,6 +81,7 @@ static moeclip_code begin_own(moeclip_learner *l, analytic **out, moeclip_error 
 
 static moeclip_code create(moeclip_learner *l, moeclip_error *err) {
   analytic *a;
+  l->options.ridge = mc_ridge_lambda(&l->options); /* as a state says it */
   MC_TRY(begin_own(l, &a, err));
   return mc_ridge_create(&l->options, l->model->clip->sizes.embed, &a->ridge, err);
 }

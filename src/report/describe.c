@@ -11,11 +11,18 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   char seed[32];
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
-  return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
+  json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
                    moeclip_model_fingerprint(model), "seed", seed, "mode", moeclip_mode_name(o.mode),
                    "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
                    "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
+  if (run && o.mode == MOECLIP_MODE_ANALYTIC) {
+    json_object_set_new(run, "analytic", json_pack("{s:s, s:i, s:f, s:f, s:f, s:I}", "form",
+                                                   o.ridge_form == MOECLIP_RIDGE_KERNEL ? "kernel" : "projection", "hidden",
+                                                   o.ridge_hidden, "ridge", o.ridge, "gamma", o.ridge_gamma, "fusion",
+                                                   o.ridge_fusion, "pictures", (json_int_t)o.ridge_pictures));
+  }
+  return run;
 }
 
 /* "same" is what the accuracies of a column depend on, beside the run and the state. */
