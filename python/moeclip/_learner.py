@@ -19,7 +19,8 @@ from ._images import ImagesLike, Picture, c_images, pieces
 from ._model import FloatArray, Model
 from ._native import ffi, lib
 
-_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE}
+_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE, "analytic": lib.MOECLIP_MODE_ANALYTIC}
+_FORMS = {"projection": lib.MOECLIP_RIDGE_PROJECTION, "kernel": lib.MOECLIP_RIDGE_KERNEL}
 
 #: "auto" (the selector decides), "none" (the untouched CLIP), a task's name, or its number.
 TaskChoice = Union[str, int]
@@ -122,9 +123,11 @@ class Learner:
     torchvision's AlexNet weights for a selector like the paper's, the same for a state whose selector was made with it.
 
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
-    adapters, "finetune": all of CLIP's weights), n_experts of each block (22), top_k (2), bottleneck (64),
+    adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass), n_experts of each block (22), top_k (2), bottleneck (64),
     freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
-    selector_layer (chosen by depth), seed (0).
+    selector_layer (chosen by depth), seed (0). Of the analytic mode alone: ridge_form ("projection", or "kernel", which
+    keeps every picture's feature), ridge_hidden (2048), ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1),
+    ridge_fusion (0.9), ridge_pictures (8192).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
@@ -134,7 +137,10 @@ class Learner:
                  bottleneck: Optional[int] = None, freeze_per_task: Optional[int] = None,
                  text_adapters: Optional[bool] = None, shared_router: Optional[bool] = None,
                  use_selector: Optional[bool] = None, selector_hidden: Optional[int] = None,
-                 selector_layer: Optional[int] = None, seed: Optional[int] = None) -> None:
+                 selector_layer: Optional[int] = None, seed: Optional[int] = None, ridge_form: Optional[str] = None,
+                 ridge_hidden: Optional[int] = None, ridge: Optional[float] = None,
+                 ridge_gamma: Optional[float] = None, ridge_fusion: Optional[float] = None,
+                 ridge_pictures: Optional[int] = None) -> None:
         self._handle: Any = None
         if not isinstance(model, Model):
             raise TypeError(f"model must be a moeclip.Model, not {type(model).__name__}")
@@ -142,8 +148,11 @@ class Learner:
             "n_experts": n_experts, "top_k": top_k, "bottleneck": bottleneck, "freeze_per_task": freeze_per_task,
             "text_adapters": text_adapters, "shared_router": shared_router, "use_selector": use_selector,
             "selector_hidden": selector_hidden, "selector_layer": selector_layer, "seed": seed,
+            "ridge_hidden": ridge_hidden, "ridge": ridge, "ridge_gamma": ridge_gamma, "ridge_fusion": ridge_fusion,
+            "ridge_pictures": ridge_pictures,
         }
-        given = [name for name, value in {**numbers, "mode": mode}.items() if value is not None]
+        given = [name for name, value in {**numbers, "mode": mode, "ridge_form": ridge_form}.items()
+                 if value is not None]
         if state is not None and given:
             raise ValueError(f"{given[0]} is fixed by the state; give it only where there is no state")
         model_handle, out, err = model._get(), ffi.new("moeclip_learner **"), new_error()
@@ -156,6 +165,8 @@ class Learner:
             set_numbers(options, numbers)
             if mode is not None:
                 options.mode = choose(mode, _MODES, "mode")
+            if ridge_form is not None:
+                options.ridge_form = choose(ridge_form, _FORMS, "ridge_form")
             options.alexnet = c_alexnet
             code = model._guard.call(lib.moeclip_learner_create, model_handle, options, out, err)
         check(code, err)

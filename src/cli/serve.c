@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "cli/cli.h"
+#include "cli/learn_options.h"
 
 #define AT(field) offsetof(mc_serve_options, field)
 
@@ -68,6 +68,11 @@ static const mc_option options[] = {
      "as many as there are processors"},
     {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task", AT(checkpoint_seconds), 0,
      1e6, 0, 0},
+    {MC_OPT_CHOICE, "method", MC_METHODS, "of a new state: how it learns; `moeclip learn --help` explains them", AT(learner.mode), 0, 0,
+     MC_METHODS, 0},
+    {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of a new state, analytic: random projection, or a kernel", AT(learner.ridge_form),
+     0, 0, MC_RIDGE_FORMS, 0},
+    {MC_OPT_INT, "ridge-hidden", "N", "of a new state, analytic: width of the projection", AT(learner.ridge_hidden), 1, 32768, 0, 0},
     {MC_OPT_INT, "experts", "N", "of a new state: experts of each block at the start", AT(learner.n_experts), 1, 4096, 0, 0},
     {MC_OPT_INT, "top-k", "N", "of a new state: experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, 0},
     {MC_OPT_INT, "bottleneck", "N", "of a new state: hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, 0},
