@@ -74,6 +74,7 @@ static moeclip_code differs(const char *option, long long given, long long is, m
 
 static moeclip_code check_ridge(const mc_args *args, const moeclip_learner_options *o, const moeclip_learner_options *is,
                                 moeclip_error *err) {
+  if (is->mode != MOECLIP_MODE_ANALYTIC) return MOECLIP_OK;
   if (mc_args_given(args, "ridge-form") && o->ridge_form != is->ridge_form) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "--ridge-form: the state was made with the other form; leave the option out, or start another state");
