@@ -258,6 +258,8 @@ typedef struct moeclip_evaluate_options {
                                        all of these (a name that comes again counts once, with the prompts of its first group), which
                                        must have all of the data set's classes: the cross-domain setting X-TAIL */
   size_t n_among;
+  int within_task;           /* 0; 1, with `among`: a picture that the selector gives to a task is classified over that task's classes, as
+                                moeclip_learner_classify does without labels */
 } moeclip_evaluate_options;
 MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
 

@@ -233,7 +233,10 @@ json_t *mc_mtil_plan_json(const mc_mtil_plan *plan) {
 /* What a run's results belong to: a setting's numbers are not the other's. */
 json_t *mc_mtil_settings_json(const mc_mtil_plan *plan) {
   json_t *root = mc_mtil_plan_json(plan);
-  if (root && plan->across) json_object_set_new(root, "setting", json_string("xtail"));
+  if (root && plan->across) {
+    bool within = plan->o.learn.evaluate.within_task;
+    json_object_set_new(root, "setting", json_string(within ? "xtail, within the task" : "xtail"));
+  }
   return root;
 }
 
@@ -261,7 +264,14 @@ static void xtail_defaults(void *p) {
 
 #define PRESET "the preset's"
 
+/* `bench mtil` has all but the first N_OF_XTAIL_ALONE of them, `bench xtail` all but the last N_OF_MTIL_ALONE. */
 static const mc_option options[] = {
+    {MC_OPT_HEADING, "The setting", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_FLAG, "within-task", NULL,
+     "a picture that the selector gives to a task is classified over that task's classes, as `moeclip classify` does "
+     "without --labels; else over the union like all others",
+     AT(learn.evaluate.within_task), 1, 0, 0, 0},
+
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "data", "DIR",
      "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed, or --set",
@@ -374,14 +384,13 @@ static const mc_option options[] = {
      0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(learn.quiet), 1, 0, 0, 0},
 
-    /* `bench xtail` has all but these. */
     {MC_OPT_HEADING, "Released checkpoints", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "checkpoints", "DIR",
      "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
      0},
     {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
 };
-enum { N_OPTIONS = sizeof options / sizeof options[0], N_OF_MTIL_ALONE = 3 };
+enum { N_OPTIONS = sizeof options / sizeof options[0], N_OF_MTIL_ALONE = 3, N_OF_XTAIL_ALONE = 2 };
 
 static const char about[] =
     "Runs the paper's multi-domain benchmark: learns the data sets one after another (for each first its autoencoder "
@@ -406,8 +415,8 @@ const mc_command mc_command_bench_mtil = {
         "DTD,Flowers,MNIST\n"
         "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/released \\\n"
         "    --checkpoints full_shot_order1_1000iters --eval-only --as-published\n",
-    .options = options,
-    .n_options = N_OPTIONS,
+    .options = options + N_OF_XTAIL_ALONE,
+    .n_options = N_OPTIONS - N_OF_XTAIL_ALONE,
     .options_size = sizeof(mc_mtil_options),
     .defaults = defaults,
     .min_positional = 0,

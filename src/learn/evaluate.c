@@ -21,6 +21,7 @@ typedef struct evaluating {
   size_t n_templates, n_classes; /* candidates: the data set's classes, or the union that was asked for */
   const char **classes;       /* [n_classes] */
   size_t *group_end;          /* [n_among] of the candidates, those of each group end here; NULL without groups */
+  bool **inside;              /* [n_tasks + 1] of [n_classes]: the candidates that each route has; NULL: all of them */
   size_t *right;              /* [the set's classes] which candidate each is; NULL: the same number */
   uint32_t *order;            /* which pictures, when not all; else NULL */
   float **features;           /* [n_tasks + 1] of [n_classes, embed]: by the untouched CLIP, then through each task */
@@ -185,6 +186,10 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
       !r->pictures || !r->tasks) {
     return mc_fail_memory(err, (size_t)o->batch * embed * sizeof *r->pictures, "an evaluation");
   }
+  if (o->among && o->within_task) {
+    r->inside = calloc((size_t)out->n_routes, sizeof *r->inside);
+    if (!r->inside) return mc_fail_memory(err, (size_t)out->n_routes * sizeof *r->inside, "labels");
+  }
   if (l->method->score && l->n_tasks > 0 && o->task != MOECLIP_TASK_NONE) {
     r->scores = mc_alloc((size_t)o->batch, r->n_classes * sizeof *r->scores);
     r->best = mc_alloc((size_t)o->batch, sizeof *r->best);
@@ -279,11 +284,33 @@ static moeclip_code score_batch(evaluating *r, int n, size_t *best, moeclip_erro
   return MOECLIP_OK;
 }
 
-static size_t best_class(const float *picture, const float *classes, size_t n_classes, size_t embed) {
+/* The candidates that are classes of a task. *out NULL: all are meant. */
+static moeclip_code classes_within(evaluating *r, int route, const bool **out, moeclip_error *err) {
+  *out = NULL;
+  if (!r->inside || route < 0) return MOECLIP_OK;
+  const mc_task *t = &r->l->tasks[route];
+  bool *inside = r->inside[route + 1];
+  if (!inside) {
+    inside = r->inside[route + 1] = calloc(r->n_classes + 1, sizeof *inside);
+    if (!inside) return mc_fail_memory(err, r->n_classes, "labels");
+    bool any = false;
+    for (size_t c = 0; c < r->n_classes; c++) {
+      for (size_t k = 0; k < t->n_classes && !inside[c]; k++) inside[c] = strcmp(t->classes[k], r->classes[c]) == 0;
+      any = any || inside[c];
+    }
+    for (size_t c = 0; !any && c < r->n_classes; c++) inside[c] = true;
+  }
+  *out = inside;
+  return MOECLIP_OK;
+}
+
+/* inside: NULL for all. */
+static size_t best_class(const float *picture, const float *classes, const bool *inside, size_t n_classes, size_t embed) {
   size_t best = 0;
   double highest = -INFINITY;
   for (size_t c = 0; c < n_classes; c++) {
     double cosine = 0;
+    if (inside && !inside[c]) continue;
     for (size_t k = 0; k < embed; k++) cosine += (double)picture[k] * classes[c * embed + k];
     if (cosine > highest) {
       highest = cosine;
@@ -298,11 +325,13 @@ static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_ev
   if (r->scores) MC_TRY(score_batch(r, batch->n, r->best, err));
   for (int i = 0; i < batch->n; i++) {
     const float *classes = NULL;
+    const bool *inside = NULL;
     int route = r->tasks[i];
     if (!r->scores) MC_TRY(route_features(r, route, &classes, err));
+    if (!r->scores) MC_TRY(classes_within(r, route, &inside, err));
     size_t item = r->order ? r->order[batch->index[i]] : batch->index[i];
     size_t label = (size_t)moeclip_dataset_label(r->dataset, MOECLIP_TEST, item);
-    size_t best = r->scores ? r->best[i] : best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed);
+    size_t best = r->scores ? r->best[i] : best_class(r->pictures + (size_t)i * embed, classes, inside, r->n_classes, embed);
     bool right = best == (r->right ? r->right[label] : label);
     out->n++;
     out->n_right += right;
@@ -406,6 +435,8 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
   mc_loader_destroy(r.loader);
   mc_loader_destroy(r.second);
   for (int t = 0; r.features && t < out->n_routes; t++) free(r.features[t]);
+  for (int t = 0; r.inside && t < out->n_routes; t++) free(r.inside[t]);
+  free(r.inside);
   free(r.features);
   free(r.broken.text);
   free(r.classes);

@@ -146,6 +146,18 @@ assert len(pairs) == 9 and sum(m for m, x in pairs[:3]) > sum(x for m, x in pair
 assert xtail["run"]["settings"]["setting"] == "xtail" and "setting" not in mtil["run"]["settings"]
 assert xtail["last"]["mean"] > xtail["zero_shot"]["mean"] + 0.2, (xtail["last"], xtail["zero_shot"])
 PYTHON
+expect 0 'after lines' bench xtail --set colours=pictures/colours --set lines=pictures/stripes --heldout spots=pictures/spots \
+  --model clip.safetensors --shots 0 --batch 4 --iterations 8 --lr 5e-3 --selector-iterations 8 --experts 4 --bottleneck 4 \
+  --selector-hidden 8 --threads 1 --quiet --within-task --out x-within
+cmp -s x-moe/state.safetensors x-within/state.safetensors || fail "--within-task changes what is learned"
+python3 - <<'PYTHON' || fail "--within-task"
+import json
+union, within = (json.load(open(f"{n}/matrix.json"))["rows"][2]["cells"] for n in ("x-moe", "x-within"))
+own = lambda cells, name: next(r for r in cells[name]["routes"] if r["to"] == name)
+for name in ("colours", "lines"):  # a picture in its own task's hands has fewer candidates: what was right stays right
+    assert own(within, name)["n"] == own(union, name)["n"] and within[name]["right"] >= union[name]["right"], name
+assert sum(within[n]["right"] - union[n]["right"] for n in ("colours", "lines")) > 0, (union, within)
+PYTHON
 expect 1 'another run' bench xtail --set colours=pictures/colours --set lines=pictures/stripes --heldout spots=pictures/spots \
   --model clip.safetensors --shots 0 --batch 4 --ridge-hidden 200 --quiet --method analytic --out mtil
 expect 2 'unknown option' bench xtail --set colours=pictures/colours --model clip.safetensors --out y --eval-only
