@@ -22,10 +22,10 @@ extern "C" {
 typedef enum moeclip_mode {
   MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
   MOECLIP_MODE_FINETUNE, /* all of CLIP's weights, task after task: the baseline that forgets */
-  MOECLIP_MODE_ANALYTIC  /* ridge regression on the frozen CLIP's picture features, fused with zero-shot: one pass, no training */
+  MOECLIP_MODE_ANALYTIC  /* ridge regression on the frozen CLIP's features, fused with zero-shot: one pass, no training */
 } moeclip_mode;
-/* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes are
- * numbered from 0 without a gap. */
+/* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes
+ * are numbered from 0 without a gap. */
 MOECLIP_API const char *moeclip_mode_name(moeclip_mode mode);
 MOECLIP_API const char *moeclip_mode_title(moeclip_mode mode);
 
@@ -155,7 +155,7 @@ typedef struct moeclip_task_info {
   size_t n_templates;
   const char *const *templates;
   int64_t iterations, images; /* steps it was trained for; pictures in its train split */
-  double threshold;           /* of its selector; NaN when fine-tuning */
+  double threshold;           /* of its selector; NaN without one */
 } moeclip_task_info;
 MOECLIP_API int moeclip_learner_tasks(const moeclip_learner *learner);
 MOECLIP_API moeclip_code moeclip_learner_task(const moeclip_learner *learner, int task, moeclip_task_info *out,
@@ -174,10 +174,11 @@ MOECLIP_API int moeclip_learner_blocks(const moeclip_learner *learner, int text)
 enum { MOECLIP_TASK_AUTO = -2, MOECLIP_TASK_NONE = -1 /* the untouched CLIP */ };
 
 typedef struct moeclip_answer {
-  int task;            /* that answered; MOECLIP_TASK_NONE: zero-shot by the untouched CLIP */
+  int task; /* that answered (analytic: that taught the first label); MOECLIP_TASK_NONE: zero-shot by the untouched CLIP */
   int n_labels;        /* labels given back, the most probable first */
   int *label;          /* [n_labels] index into the labels asked for (labels NULL: into the answering task's classes, or into
-                          all tasks' classes in order of task when the untouched CLIP answers) */
+                          all tasks' classes in order of task when the untouched CLIP answers, and, unless a task was named,
+                          always in the analytic mode, where all tasks' classes are candidates) */
   const char **name;   /* [n_labels] */
   float *probability;  /* [n_labels] */
   double score;        /* the selector's error for the nearest task, over that task's threshold: above 1, it was turned away */
@@ -254,12 +255,12 @@ typedef struct moeclip_evaluate_options {
   const char *const *templates; /* NULL: those of the learned task of the data set's name, else "a photo of a {}." */
   size_t n_templates;
   int loader_threads;
-  const moeclip_label_group *among; /* [n_among] NULL: a picture is classified over its data set's own classes. Else over the union of
-                                       all of these (a name that comes again counts once, with the prompts of its first group), which
-                                       must have all of the data set's classes: the cross-domain setting X-TAIL */
+  const moeclip_label_group *among; /* [n_among] NULL: a picture is classified over its data set's own classes. Else over the
+                                       union of all of these (a name that comes again counts once, with the prompts of its first
+                                       group), which must have all of the data set's classes: the cross-domain setting X-TAIL */
   size_t n_among;
-  int within_task;           /* 0; 1, with `among`: a picture that the selector gives to a task is classified over that task's classes, as
-                                moeclip_learner_classify does without labels */
+  int within_task; /* 0; 1, with `among`: a picture that the selector gives to a task is classified over that task's classes, as
+                      moeclip_learner_classify does without labels */
 } moeclip_evaluate_options;
 MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
 

@@ -58,7 +58,7 @@ class LearnReport:
 @dataclass(frozen=True)
 class Label:
     name: str
-    index: int  #: in the labels asked for, or in the answering task's classes
+    index: int  #: in the labels asked for, or in the answering task's classes (analytic, no task named: in all tasks' classes)
     probability: float
 
 

@@ -134,7 +134,8 @@ static json_t *describe_run(const running *r) {
   }
   json_t *run = json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed,
                           "settings", mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
-  if (run && r->plan.o.learner.mode != MOECLIP_MODE_MOE) json_object_set_new(run, "learner", mc_describe_run(r->model, r->learner));
+  if (run && r->plan.o.learner.mode != MOECLIP_MODE_MOE)
+    json_object_set_new(run, "learner", mc_describe_run(r->model, r->learner));
   return run;
 }
 

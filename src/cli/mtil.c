@@ -58,7 +58,8 @@ moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed,
   return MOECLIP_OK;
 }
 
-static moeclip_code open_heldout(const mc_learn_options *o, const char *argument, uint64_t seed, mc_domain *d, moeclip_error *err) {
+static moeclip_code open_heldout(const mc_learn_options *o, const char *argument, uint64_t seed, mc_domain *d,
+                                 moeclip_error *err) {
   mc_data_choice choice = o->data;
   choice.seed = seed;
   MC_TRY(mc_dataset_open_named(argument, &choice, &d->dataset, err));

@@ -1,5 +1,5 @@
-/* `moeclip bench mtil` and `moeclip bench xtail`: the multi-domain benchmark's settings (mtil_options.c), running it (mtil.c), released
- * checkpoints (mtil_released.c), its report (mtil_report.c). */
+/* `moeclip bench mtil` and `moeclip bench xtail`: the multi-domain benchmark's settings (mtil_options.c), running it (mtil.c),
+ * released checkpoints (mtil_released.c), its report (mtil_report.c). */
 #ifndef MC_CLI_MTIL_H
 #define MC_CLI_MTIL_H
 

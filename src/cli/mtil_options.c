@@ -38,7 +38,8 @@ static const struct {
                 {"order2-few", order_2, true, 5},   {"xtail-16", order_x, true, 16},  {"xtail-full", order_x, false, 0}};
 #define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few, xtail-16, xtail-full"
 
-static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few", "xtail-16", "xtail-full", NULL};
+static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few",
+                                           "xtail-16",    "xtail-full", NULL};
 
 static const mc_preset_field fields[] = {
     {"iterations", MC_OPT_LONG, "iterations", AT(learn.task.iterations)},

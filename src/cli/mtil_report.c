@@ -180,6 +180,15 @@ static void put_experts(const reporting *r, FILE *f) {
   if (any) fputs("</div>\n", f);
 }
 
+/* What there is not, such as the loss of a method without one, is a dash. */
+static void put_number(FILE *f, int decimals, const json_t *v) {
+  if (json_is_number(v)) {
+    fprintf(f, "<td>%.*f</td>", decimals, json_number_value(v));
+  } else {
+    fputs("<td>-</td>", f);
+  }
+}
+
 static void put_training(const reporting *r, FILE *f) {
   const json_t *learned = json_object_get(r->root, "learned");
   const mc_matrix *m = &r->matrix.m;
@@ -194,13 +203,14 @@ static void put_training(const reporting *r, FILE *f) {
     if (!t) continue;
     fputs("<tr><td>", f);
     mc_html_text(f, m->after[i]);
-    fprintf(
-        f, "</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.4f</td><td>%.1f</td><td>%.1f</td><td>%.5g</td></tr>\n",
-        (long long)json_integer_value(json_object_get(t, "iterations")),
-        (long long)json_integer_value(json_object_get(t, "images")),
-        (long long)json_integer_value(json_object_get(t, "trainable")),
-        json_number_value(json_object_get(t, "final_loss")), json_number_value(json_object_get(t, "seconds")),
-        json_number_value(json_object_get(t, "selector_seconds")), json_number_value(json_object_get(t, "threshold")));
+    fprintf(f, "</td><td>%lld</td><td>%lld</td><td>%lld</td>", (long long)json_integer_value(json_object_get(t, "iterations")),
+            (long long)json_integer_value(json_object_get(t, "images")),
+            (long long)json_integer_value(json_object_get(t, "trainable")));
+    put_number(f, 4, json_object_get(t, "final_loss"));
+    put_number(f, 1, json_object_get(t, "seconds"));
+    put_number(f, 1, json_object_get(t, "selector_seconds"));
+    put_number(f, 5, json_object_get(t, "threshold"));
+    fputs("</tr>\n", f);
   }
   fputs("</tbody></table></div>\n", f);
 }

@@ -1,6 +1,6 @@
 /*
- * What `learn`, `bench mtil` and `bench xtail` have in common: data sets are learned one after another, each finished task is saved,
- * and every data set is evaluated before the first task and after each one. What was done is not done again.
+ * What `learn`, `bench mtil` and `bench xtail` have in common: data sets are learned one after another, each finished task is
+ * saved, and every data set is evaluated before the first task and after each one. What was done is not done again.
  */
 #ifndef MC_CLI_SESSION_H
 #define MC_CLI_SESSION_H

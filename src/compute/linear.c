@@ -1,5 +1,5 @@
-/* Both factors of a product are copied into narrow strips that the inner loop reads in order; Cholesky and the solves are blocks of
- * columns, with nearly all of their work in such products. */
+/* Both factors of a product are copied into narrow strips that the inner loop reads in order; Cholesky and the solves are
+ * blocks of columns, with nearly all of their work in such products. */
 #include "compute/linear.h"
 
 #include <math.h>
@@ -159,8 +159,9 @@ moeclip_code mc_cholesky(mc_compute *cp, double *a, int64_t n, moeclip_error *er
     int64_t block = n - at < SOLVE_BLOCK ? n - at : SOLVE_BLOCK, below = n - at - block;
     double *corner = a + at * n + at;
     if (!factor_block(corner, n, block)) {
-      code = mc_fail(err, MOECLIP_ERROR_NUMERIC, "the system of equations of %lld unknowns is not positive definite at number %lld",
-                     (long long)n, (long long)at);
+      code = mc_fail(err, MOECLIP_ERROR_NUMERIC,
+                     "the system of equations of %lld unknowns is not positive definite at number %lld", (long long)n,
+                     (long long)at);
       break;
     }
     for (int64_t i = 0; i < block; i++) {

@@ -1,6 +1,6 @@
 /*
- * Linear algebra in double precision, for what is solved rather than trained: products, Cholesky's factors, systems of equations.
- * Row-major, as all of compute/. The same numbers on the same machine, whatever the number of threads.
+ * Linear algebra in double precision, for what is solved rather than trained: products, Cholesky's factors, systems of
+ * equations. Row-major, as all of compute/. The same numbers on the same machine, whatever the number of threads.
  */
 #ifndef MC_COMPUTE_LINEAR_H
 #define MC_COMPUTE_LINEAR_H

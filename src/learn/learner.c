@@ -10,9 +10,19 @@
 const char *const mc_default_template[1] = {"a photo of a {}."};
 
 void moeclip_learner_options_defaults(moeclip_learner_options *o) {
-  *o = (moeclip_learner_options){.mode = MOECLIP_MODE_MOE, .n_experts = 22, .top_k = 2, .bottleneck = 64,
-                                 .freeze_per_task = 2, .text_adapters = 1, .use_selector = 1, .selector_hidden = 100, .selector_layer = -1,
-                                 .ridge_hidden = 2048, .ridge_gamma = 1, .ridge_fusion = 0.9, .ridge_pictures = 8192};
+  *o = (moeclip_learner_options){.mode = MOECLIP_MODE_MOE,
+                                 .n_experts = 22,
+                                 .top_k = 2,
+                                 .bottleneck = 64,
+                                 .freeze_per_task = 2,
+                                 .text_adapters = 1,
+                                 .use_selector = 1,
+                                 .selector_hidden = 100,
+                                 .selector_layer = -1,
+                                 .ridge_hidden = 2048,
+                                 .ridge_gamma = 1,
+                                 .ridge_fusion = 0.9,
+                                 .ridge_pictures = 8192};
 }
 
 void moeclip_task_options_defaults(moeclip_task_options *o) {

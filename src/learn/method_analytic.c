@@ -11,16 +11,17 @@ enum { MOST_HIDDEN = 32768, MOST_PICTURES = 65536 };
 
 static moeclip_code check(const moeclip_learner_options *o, moeclip_error *err) {
   bool form = o->ridge_form == MOECLIP_RIDGE_PROJECTION || o->ridge_form == MOECLIP_RIDGE_KERNEL;
-  if (form && o->ridge_hidden >= 1 && o->ridge_hidden <= MOST_HIDDEN && o->ridge >= 0 && isfinite(o->ridge) && o->ridge_gamma > 0 &&
-      isfinite(o->ridge_gamma) && o->ridge_fusion >= 0 && o->ridge_fusion <= 1 && o->ridge_pictures >= 1 &&
-      o->ridge_pictures <= MOST_PICTURES) {
+  if (form && o->ridge_hidden >= 1 && o->ridge_hidden <= MOST_HIDDEN && o->ridge >= 0 && isfinite(o->ridge) &&
+      o->ridge_gamma > 0 && isfinite(o->ridge_gamma) && o->ridge_fusion >= 0 && o->ridge_fusion <= 1 &&
+      o->ridge_pictures >= 1 && o->ridge_pictures <= MOST_PICTURES) {
     return MOECLIP_OK;
   }
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                 "the analytic method: form %d (0 or 1), hidden width %d (1 to %d), ridge %g (0 or above), gamma %g (above 0), fusion "
-                 "%g (0 to 1), kept pictures %lld (1 to %d)",
-                 (int)o->ridge_form, o->ridge_hidden, (int)MOST_HIDDEN, o->ridge, o->ridge_gamma, o->ridge_fusion,
-                 (long long)o->ridge_pictures, (int)MOST_PICTURES);
+  return mc_fail(
+      err, MOECLIP_ERROR_ARGUMENT,
+      "the analytic method: form %d (0 or 1), hidden width %d (1 to %d), ridge %g (0 or above), gamma %g (above 0), fusion "
+      "%g (0 to 1), kept pictures %lld (1 to %d)",
+      (int)o->ridge_form, o->ridge_hidden, (int)MOST_HIDDEN, o->ridge, o->ridge_gamma, o->ridge_fusion,
+      (long long)o->ridge_pictures, (int)MOST_PICTURES);
 }
 
 /* --- options and state ------------------------------------------------------------------------------------------------- */
@@ -139,8 +140,8 @@ static moeclip_code step(mc_learning *run, mc_training_step *s, double *loss, mo
   *loss = NAN;
   for (int64_t at = 0; code == MOECLIP_OK && at < s->n; at += piece) {
     int64_t count = s->n - at < piece ? s->n - at : piece;
-    code = mc_encode_images(m->compute, &encoder, s->images + at * 3 * size * size, count, room->features + (first + at) * embed,
-                            NULL, &m->arena, err);
+    code = mc_encode_images(m->compute, &encoder, s->images + at * 3 * size * size, count,
+                            room->features + (first + at) * embed, NULL, &m->arena, err);
   }
   MC_TRY(moeclip_comm_agree(run->comm, code, err));
   for (int64_t i = 0; i < s->n; i++) room->labels[first + i] = offset + s->labels[i];
@@ -156,7 +157,8 @@ static moeclip_code finish(mc_learning *run, moeclip_learn_report *report, moecl
   analytic *a = l->own;
   int64_t first = class_count(l, l->n_tasks - 1), n = 0;
   for (int64_t c = first; c < a->ridge->n_classes; c++) n += a->ridge->count[c];
-  if (n == 0) return mc_fail(err, MOECLIP_ERROR_FORMAT, "none of the pictures of %s can be read", l->tasks[l->n_tasks - 1].name);
+  if (n == 0)
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "none of the pictures of %s can be read", l->tasks[l->n_tasks - 1].name);
   free(a->by_name);
   a->by_name = NULL;
   double began = mc_now();
@@ -226,8 +228,8 @@ static int task_of_column(const moeclip_learner *l, int64_t column) {
 
 static bool learned(const columns_of *c) { return c->own >= 0 || c->begin < c->end; }
 
-/* Pictures of one name that two domains taught are pictures of one class: as ridge regression is linear in its targets, the sum of
- * the two columns is what it would have learned had they been one. */
+/* Pictures of one name that two domains taught are pictures of one class: as ridge regression is linear in its targets, the sum
+ * of the two columns is what it would have learned had they been one. */
 static double regression_of(const analytic *a, const columns_of *c, const double *row) {
   if (c->own >= 0) return row[c->own];
   double sum = 0;
@@ -250,7 +252,8 @@ static void to_probabilities(float *logits, size_t n) {
 }
 
 /* One picture: zero-shot logits in, fused shares out. The zero-shot answer says whether the picture is of what was learned. */
-static void fuse(const moeclip_learner *l, const columns_of *columns, size_t n, const double *row, float *scores, int32_t *task) {
+static void fuse(const moeclip_learner *l, const columns_of *columns, size_t n, const double *row, float *scores,
+                 int32_t *task) {
   const analytic *a = l->own;
   double beta = l->options.ridge_fusion;
   size_t zero_shot = highest(scores, n);
@@ -267,15 +270,16 @@ static void fuse(const moeclip_learner *l, const columns_of *columns, size_t n, 
   *task = asked >= 0 ? asked : task_of_column(l, best->own >= 0 ? best->own : a->by_name[best->begin].column);
 }
 
-static moeclip_code score(moeclip_learner *l, const float *features, int64_t n, const mc_choices *c, float *scores, int32_t *tasks,
-                          moeclip_error *err) {
+static moeclip_code score(moeclip_learner *l, const float *features, int64_t n, const mc_choices *c, float *scores,
+                          int32_t *tasks, moeclip_error *err) {
   analytic *a = l->own;
   if (n <= 0 || c->n == 0) return MOECLIP_OK;
   MC_TRY(sort_names(l, a, err));
   int64_t n_solved = a->ridge->n_solved;
   columns_of *columns = mc_alloc(c->n, sizeof *columns);
   double *regression = mc_alloc((size_t)n, (size_t)n_solved * sizeof *regression);
-  moeclip_code code = columns && regression ? MOECLIP_OK : mc_fail_memory(err, (size_t)(n * n_solved) * sizeof *regression, "scores");
+  moeclip_code code =
+      columns && regression ? MOECLIP_OK : mc_fail_memory(err, (size_t)(n * n_solved) * sizeof *regression, "scores");
   for (size_t i = 0; code == MOECLIP_OK && i < c->n; i++) {
     columns[i] = (columns_of){0, 0, -1};
     if (c->first_known >= 0) {

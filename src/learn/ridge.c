@@ -13,7 +13,8 @@ static void draw_projection(mc_ridge *r, uint64_t seed) {
   double bound = 1 / sqrt((double)r->embed);
   mc_philox g;
   mc_philox_init(&g, seed, MC_STREAM_RIDGE, 0);
-  for (int64_t i = 0; i < r->embed * r->hidden; i++) r->projection[i] = (float)(bound * (2 * (double)mc_philox_uniform(&g) - 1));
+  for (int64_t i = 0; i < r->embed * r->hidden; i++)
+    r->projection[i] = (float)(bound * (2 * (double)mc_philox_uniform(&g) - 1));
 }
 
 moeclip_code mc_ridge_create(const moeclip_learner_options *o, int64_t embed, mc_ridge **out, moeclip_error *err) {
@@ -84,7 +85,8 @@ static double *as_double(const float *x, size_t n) {
 }
 
 /* *out: fresh, [n, hidden]. */
-static moeclip_code project(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double **out, moeclip_error *err) {
+static moeclip_code project(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double **out,
+                            moeclip_error *err) {
   size_t n_in = (size_t)(n * r->embed), n_out = (size_t)(n * r->hidden);
   double *x = as_double(features, n_in);
   *out = calloc(n_out + 1, sizeof **out);
@@ -179,7 +181,8 @@ static void squares(const double *x, int64_t n, int64_t width, double *out) {
 }
 
 /* k [n, m], zeroed: of x [n, embed] and the first m kept pictures. */
-static moeclip_code kernel(mc_compute *cp, const mc_ridge *r, const double *x, int64_t n, int64_t m, double *k, moeclip_error *err) {
+static moeclip_code kernel(mc_compute *cp, const mc_ridge *r, const double *x, int64_t n, int64_t m, double *k,
+                           moeclip_error *err) {
   double *squared = mc_alloc((size_t)(n + m), sizeof *squared);
   mc_gemm64 g = {.m = n, .n = m, .k = r->embed, .a = x, .lda = r->embed, .b = r->kept, .ldb = r->embed, .trans_b = true, .c = k,
                  .ldc = m, .alpha = 1};
@@ -194,14 +197,16 @@ static moeclip_code kernel(mc_compute *cp, const mc_ridge *r, const double *x, i
 
 /* --- both --------------------------------------------------------------------------------------------------------------- */
 
-moeclip_code mc_ridge_add(mc_compute *cp, mc_ridge *r, const float *features, const int64_t *label, int64_t n, moeclip_error *err) {
+moeclip_code mc_ridge_add(mc_compute *cp, mc_ridge *r, const float *features, const int64_t *label, int64_t n,
+                          moeclip_error *err) {
   MC_TRY(r->hidden ? add_projected(cp, r, features, label, n, err) : add_kept(r, features, label, n, err));
   for (int64_t i = 0; i < n; i++) r->count[label[i]]++;
   return MOECLIP_OK;
 }
 
 /* The system's matrix, fresh, without lambda; and its right sides [*n, n_classes]. */
-static moeclip_code system_of(mc_compute *cp, const mc_ridge *r, double **matrix, double **right, int64_t *n, moeclip_error *err) {
+static moeclip_code system_of(mc_compute *cp, const mc_ridge *r, double **matrix, double **right, int64_t *n,
+                              moeclip_error *err) {
   *n = r->hidden ? r->hidden : r->n_kept;
   size_t side = (size_t)*n;
   *matrix = mc_zeros(side, side * sizeof **matrix);
@@ -265,7 +270,8 @@ static moeclip_code score_piece(mc_compute *cp, const mc_ridge *r, const float *
   return code;
 }
 
-moeclip_code mc_ridge_score(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double *out, moeclip_error *err) {
+moeclip_code mc_ridge_score(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double *out,
+                            moeclip_error *err) {
   const int64_t piece = 128; /* so that memory does not grow with n */
   for (int64_t at = 0; at < n; at += piece) {
     int64_t count = n - at < piece ? n - at : piece;

@@ -1,11 +1,11 @@
 /*
- * Ridge regression from picture features to classes, class after class and picture after picture, with the same answer as if all had
- * come at once. Two forms: features widened by a random projection and ReLU, or a Gaussian kernel on the features themselves.
- * All sums are double. Knows nothing of tasks, names or CLIP.
+ * Ridge regression from picture features to classes, class after class and picture after picture, with the same answer as if
+ * all had come at once. Two forms: features widened by a random projection and ReLU, or a Gaussian kernel on the features
+ * themselves. All sums are double. Knows nothing of tasks, names or CLIP.
  *
- * Projection: phi(x) = max(0, x P). What is kept is G = sum phi phi^T and q_c = sum of phi over the pictures of class c, which further
- * pictures are added to, in any order; W = (G + lambda I)^-1 Q is solved for by Cholesky. Kernel: all features are kept, and
- * A = (K + lambda I)^-1 Y is solved for.
+ * Projection: phi(x) = max(0, x P). What is kept is G = sum phi phi^T and q_c = sum of phi over the pictures of class c, which
+ * further pictures are added to, in any order; W = (G + lambda I)^-1 Q is solved for by Cholesky. Kernel: all features are
+ * kept, and A = (K + lambda I)^-1 Y is solved for.
  */
 #ifndef MC_LEARN_RIDGE_H
 #define MC_LEARN_RIDGE_H
@@ -14,7 +14,8 @@
 #include "moeclip/learner.h"
 #include "moeclip/tensors.h"
 
-/* Pictures are added to G so many at a time, however they arrive: then the sums do not depend on how they were cut into batches. */
+/* Pictures are added to G so many at a time, however they arrive: then the sums do not depend on how they were cut into
+ * batches. */
 enum { MC_RIDGE_PIECE = 512 };
 
 typedef struct mc_ridge {
@@ -49,11 +50,13 @@ void mc_ridge_destroy(mc_ridge *r);
 /* From now on there are so many classes: the new ones without pictures. */
 moeclip_code mc_ridge_classes(mc_ridge *r, int64_t n, moeclip_error *err);
 /* features [n, embed] of length 1, label [n] in 0..n_classes - 1. */
-moeclip_code mc_ridge_add(mc_compute *cp, mc_ridge *r, const float *features, const int64_t *label, int64_t n, moeclip_error *err);
+moeclip_code mc_ridge_add(mc_compute *cp, mc_ridge *r, const float *features, const int64_t *label, int64_t n,
+                          moeclip_error *err);
 /* The weights of all classes, from all that was added. */
 moeclip_code mc_ridge_solve(mc_compute *cp, mc_ridge *r, moeclip_error *err);
 /* out [n, n_solved]: near 1 for the picture's class and near 0 for others, as they were taught. */
-moeclip_code mc_ridge_score(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double *out, moeclip_error *err);
+moeclip_code mc_ridge_score(mc_compute *cp, const mc_ridge *r, const float *features, int64_t n, double *out,
+                            moeclip_error *err);
 
 /* As tensors (docs/STATE.md), and back: all sizes and values are checked. n_classes: of all tasks. */
 moeclip_code mc_ridge_store(const mc_ridge *r, moeclip_tensors *out, moeclip_error *err);

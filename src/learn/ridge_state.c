@@ -26,8 +26,8 @@ static moeclip_code add_floats(moeclip_tensors *out, const char *name, int64_t r
   return code;
 }
 
-static moeclip_code add(moeclip_tensors *out, const char *name, moeclip_dtype dtype, int64_t rows, int64_t columns, const void *x,
-                        moeclip_error *err) {
+static moeclip_code add(moeclip_tensors *out, const char *name, moeclip_dtype dtype, int64_t rows, int64_t columns,
+                        const void *x, moeclip_error *err) {
   int64_t shape[2] = {rows, columns};
   return rows == 0 ? MOECLIP_OK : moeclip_tensors_add(out, name, dtype, columns ? 2 : 1, shape, x, 1, err);
 }
@@ -63,7 +63,8 @@ static moeclip_code wrong(moeclip_error *err, const char *name) {
   return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s has the wrong shape, type or values, or is missing", name);
 }
 
-/* The tensor when it is [rows, columns] (columns 0: [rows]); rows -1: any number of up to `most`. NULL: it is not, or missing. */
+/* The tensor when it is [rows, columns] (columns 0: [rows]); rows -1: any number of up to `most`. NULL: it is not, or missing.
+ */
 static const moeclip_tensor *find(const moeclip_tensors *in, const char *name, moeclip_dtype dtype, int64_t rows, int64_t most,
                                   int64_t columns) {
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
@@ -119,7 +120,8 @@ static moeclip_code restore_projection(mc_ridge *r, const moeclip_tensors *in, m
     at += n_bytes;
   }
   if (r->n_classes > 0) {
-    MC_TRY(take_doubles(find(in, NAME "crosscorrelation", MOECLIP_F64, r->n_classes, 0, n), NAME "crosscorrelation", r->cross, err));
+    MC_TRY(take_doubles(find(in, NAME "crosscorrelation", MOECLIP_F64, r->n_classes, 0, n), NAME "crosscorrelation", r->cross,
+                        err));
   }
   if (!moeclip_tensors_find(in, NAME "pending")) return MOECLIP_OK;
   const moeclip_tensor *pending = find(in, NAME "pending", MOECLIP_F32, -1, MC_RIDGE_PIECE - 1, r->embed);

@@ -30,11 +30,12 @@ static char *state_text(moeclip_learner *l) {
   for (int t = 0; t < l->n_tasks; t++) json_array_append_new(tasks, task_to_json(&l->tasks[t]));
   char seed[32];
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
-  json_t *root = json_pack(
-      "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode", l->method->name, "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
-      "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
-      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
-      l->alexnet_hash, "tasks", tasks);
+  json_t *root =
+      json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:b, s:i, s:i, s:s}, s:o}", "mode", l->method->name,
+                "backbone", moeclip_model_fingerprint(l->model), "seed", seed, "experts", o->n_experts, "top_k", o->top_k,
+                "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task, "text_adapters", o->text_adapters != 0,
+                "shared_router", o->shared_router != 0, "selector", "used", o->use_selector != 0, "hidden", o->selector_hidden,
+                "layer", o->selector_layer, "alexnet", l->alexnet_hash, "tasks", tasks);
   if (root && l->method->options_to_json) json_object_set_new(root, l->method->name, l->method->options_to_json(l));
   char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
   json_decref(root);

@@ -219,8 +219,8 @@ static moeclip_code take_method(mc_learn_ask *a, const json_t *value, moeclip_er
   moeclip_mode mode;
   MC_TRY(take_text(value, "method", &a->method, err));
   if (mc_find_method(a->method, &mode)) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"method\": there is no method \"%.60s\"; \"moe\", \"finetune\" and \"analytic\" are some",
-                 a->method);
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                 "\"method\": there is no method \"%.60s\"; \"moe\", \"finetune\" and \"analytic\" are some", a->method);
 }
 
 moeclip_code mc_check_task_name(const char *name, moeclip_error *err) {

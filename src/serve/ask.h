@@ -39,7 +39,7 @@ void mc_text_ask_clear(mc_text_ask *a);
 /* A new task: its name, where its pictures are, and how it is learned. */
 typedef struct mc_learn_ask {
   char *name, *path; /* path: NULL when the pictures were uploaded */
-  char *method;      /* of a state that this task begins; NULL: the server's. A state that is there must have been made with it */
+  char *method; /* of a state that this task begins; NULL: the server's. A state that is there must have been made with it */
   json_t *templates; /* array or NULL */
   moeclip_task_options task;
   int64_t shots;

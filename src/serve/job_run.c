@@ -110,9 +110,10 @@ static moeclip_code check_method(const running *r, moeclip_error *err) {
   moeclip_learner_get_options(r->learner, &is);
   const char *asked = r->job->ask.method, *has = moeclip_mode_name(is.mode);
   if (!asked || strcmp(asked, has) == 0) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                 "the server's state was made with the method \"%s\", not \"%.60s\"; leave \"method\" out, or serve another state", has,
-                 asked);
+  return mc_fail(
+      err, MOECLIP_ERROR_MISMATCH,
+      "the server's state was made with the method \"%s\", not \"%.60s\"; leave \"method\" out, or serve another state", has,
+      asked);
 }
 
 static moeclip_code open_learner(running *r, moeclip_error *err) {

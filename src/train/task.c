@@ -77,10 +77,14 @@ static moeclip_code start(training *r, moeclip_error *err) {
     r->share = (mc_step_share){.comm = r->comm, .reduction = r->reduction};
     r->step_options.share = &r->share;
   }
-  mc_loader_options loader = {.image_size = t->clip->sizes.image_size, .batch = o->batch, .shuffle = !t->one_pass, .augment = !t->one_pass,
+  mc_loader_options loader = {.image_size = t->clip->sizes.image_size,
+                              .batch = o->batch,
+                              .shuffle = !t->one_pass,
+                              .augment = !t->one_pass,
                               .repeat = !t->one_pass,
                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(t->model->compute),
-                              .augment_once = o->shots_augment_once != 0, .seed = mc_seed_of(t->seed, (uint64_t)t->task),
+                              .augment_once = o->shots_augment_once != 0,
+                              .seed = mc_seed_of(t->seed, (uint64_t)t->task),
                               .first_batch = (uint64_t)t->first_step};
   return mc_shared_loader_create(r->comm, &t->pictures, &loader, t->callbacks, &r->loader, err);
 }

@@ -45,7 +45,7 @@ typedef struct mc_task_training {
   mc_image_source pictures;
   const int32_t *labels;               /* [pictures.count] */
   const moeclip_callbacks *callbacks;
-  bool one_pass;                       /* every picture once, in order, as it is when classifying; nothing for an optimizer to train */
+  bool one_pass; /* every picture once, in order, as it is when classifying; nothing for an optimizer to train */
   moeclip_code (*step)(void *context, mc_training_step *s, double *loss, moeclip_error *err); /* NULL: mc_gradient_step */
   /* Writes a checkpoint (called by every rank): the caller stores everything it needs to stand here again after `step` steps. */
   moeclip_code (*checkpoint)(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err);

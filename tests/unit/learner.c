@@ -154,7 +154,8 @@ static void learn_all(const char *const *domains, size_t n, moeclip_mode mode, c
     moeclip_learn_report report;
     REQUIRE_OK(moeclip_learner_learn(l, d, &task, NULL, &report, &err), err);
     /* 25 steps of 16 pictures; or one pass over 160 of them. */
-    CHECK(report.task == (int)i && report.iterations == (mode == MOECLIP_MODE_ANALYTIC ? 10 : 25) && report.broken == 0 && report.trainable > 0);
+    CHECK(report.task == (int)i && report.iterations == (mode == MOECLIP_MODE_ANALYTIC ? 10 : 25) && report.broken == 0 &&
+          report.trainable > 0);
     moeclip_dataset_destroy(d);
   }
   REQUIRE_OK(moeclip_learner_save(l, in_folder(out), &err), err);

@@ -1,6 +1,7 @@
 /*
- * The analytic method's arithmetic: products and Cholesky's factors against plain loops; a regression that was taught piece by piece
- * against one system of equations of all pictures, solved by elimination, and against the published recursion (Woodbury); its state.
+ * The analytic method's arithmetic: products and Cholesky's factors against plain loops; a regression that was taught piece by
+ * piece against one system of equations of all pictures, solved by elimination, and against the published recursion (Woodbury);
+ * its state.
  */
 #include "learn/ridge.h"
 
@@ -38,7 +39,8 @@ static void test_product(int64_t m, int64_t n, int64_t k, int ways) {
   for (int64_t i = 0; i < m; i++) {
     for (int64_t j = 0; j < n; j++) {
       double sum = 0;
-      for (int64_t l = 0; l < k; l++) sum += (trans_a ? a[l * lda + i] : a[i * lda + l]) * (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
+      for (int64_t l = 0; l < k; l++)
+        sum += (trans_a ? a[l * lda + i] : a[i * lda + l]) * (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
       want[i * ldc + j] += -0.7 * sum;
     }
   }
@@ -270,7 +272,9 @@ static double *recursive_projection(const mc_ridge *r) {
 
 static double gaussian(int i, int j) {
   double d = 0;
-  for (int k = 0; k < EMBED; k++) d += ((double)features[i * EMBED + k] - features[j * EMBED + k]) * ((double)features[i * EMBED + k] - features[j * EMBED + k]);
+  for (int k = 0; k < EMBED; k++)
+    d += ((double)features[i * EMBED + k] - features[j * EMBED + k]) *
+         ((double)features[i * EMBED + k] - features[j * EMBED + k]);
   return exp(-0.8 * d);
 }
 
@@ -295,7 +299,8 @@ static double *joint_kernel(void) {
 }
 
 static void test_projection_equals_joint(void) {
-  mc_ridge *r = taught(MOECLIP_RIDGE_PROJECTION, 64), *other = taught(MOECLIP_RIDGE_PROJECTION, 7), *all = fresh(MOECLIP_RIDGE_PROJECTION);
+  mc_ridge *r = taught(MOECLIP_RIDGE_PROJECTION, 64), *other = taught(MOECLIP_RIDGE_PROJECTION, 7),
+           *all = fresh(MOECLIP_RIDGE_PROJECTION);
   double *s = scores_of(r), *joint = joint_projection(r), *recursive = recursive_projection(r);
   double error = relative_error(s, joint, TEST * CLASSES);
   CHECK_MSG(error < 1e-10, "task by task against all at once: %g", error);
@@ -399,7 +404,8 @@ static void test_state(moeclip_ridge_form form) {
   CHECK(mc_ridge_load(&o, EMBED, t, CLASSES - 1, &none, &err) == MOECLIP_ERROR_FORMAT && !none);
   CHECK(mc_ridge_load(&o, EMBED + 1, t, CLASSES, &none, &err) == MOECLIP_ERROR_FORMAT && !none);
   o.ridge_hidden = 30000; /* its square is not asked of the system */
-  if (form == MOECLIP_RIDGE_PROJECTION) CHECK(mc_ridge_load(&o, EMBED, t, CLASSES, &none, &err) == MOECLIP_ERROR_FORMAT && !none);
+  if (form == MOECLIP_RIDGE_PROJECTION)
+    CHECK(mc_ridge_load(&o, EMBED, t, CLASSES, &none, &err) == MOECLIP_ERROR_FORMAT && !none);
   moeclip_tensors_destroy(t);
   moeclip_tensors_destroy(second);
   mc_ridge_destroy(whole);
