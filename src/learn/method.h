@@ -86,7 +86,7 @@ typedef struct mc_method {
   moeclip_code (*restore)(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err);
 
   /* Learning. begin_task looks at run->resume: what a checkpoint holds must not be made again. end_task: done is true when all
-   * steps were taken; it is called whenever begin_task was. */
+   * steps were taken; it is called whenever begin_task was, also when that failed half-way. */
   moeclip_code (*begin_task)(mc_learning *run, moeclip_learn_report *report, moeclip_error *err);
   moeclip_code (*step)(mc_learning *run, mc_training_step *s, double *loss, moeclip_error *err);
   moeclip_code (*end_task)(mc_learning *run, bool done, moeclip_learn_report *report, moeclip_error *err);

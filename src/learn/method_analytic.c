@@ -108,6 +108,13 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moecl
 
 /* --- learning ---------------------------------------------------------------------------------------------------------- */
 
+/* A checkpoint of the first task comes before there is a state that says these. */
+static char *run_key(const mc_learning *run) {
+  const moeclip_learner_options *o = &run->l->options;
+  return mc_format("form %d, hidden %d, ridge %.9g, gamma %.9g, fusion %.9g, pictures %lld", (int)o->ridge_form, o->ridge_hidden,
+                   mc_ridge_lambda(o), o->ridge_gamma, o->ridge_fusion, (long long)o->ridge_pictures);
+}
+
 /* What one batch needs. */
 typedef struct batch_room {
   float *features;  /* [batch, embed]: of all ranks */
@@ -307,6 +314,7 @@ const mc_method mc_method_analytic = {
     .check = check,
     .options_to_json = options_to_json,
     .options_of_json = options_of_json,
+    .run_key = run_key,
     .create = create,
     .clear = clear,
     .store = store,

@@ -114,8 +114,9 @@ static moeclip_code end_task(mc_learning *run, bool done, moeclip_learn_report *
   moeclip_learner *l = run->l;
   (void)err;
   mc_adapters_train(l->adapters, -1, true, NULL);
-  if (done) mc_adapters_freeze_most_used(l->adapters, l->options.freeze_per_task);
-  report->threshold = l->selector ? mc_selector_threshold(l->selector, l->n_tasks - 1) : report->threshold;
+  if (!done) return MOECLIP_OK; /* perhaps before the selector knew the task */
+  mc_adapters_freeze_most_used(l->adapters, l->options.freeze_per_task);
+  if (l->selector) report->threshold = mc_selector_threshold(l->selector, l->n_tasks - 1);
   return MOECLIP_OK;
 }
 
