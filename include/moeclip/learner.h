@@ -21,8 +21,13 @@ extern "C" {
 
 typedef enum moeclip_mode {
   MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
-  MOECLIP_MODE_FINETUNE  /* all of CLIP's weights, task after task: the baseline that forgets */
+  MOECLIP_MODE_FINETUNE, /* all of CLIP's weights, task after task: the baseline that forgets */
+  MOECLIP_MODE_ANALYTIC  /* ridge regression on the frozen CLIP's features, fused with zero-shot: one pass, no training */
 } moeclip_mode;
+/* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes
+ * are numbered from 0 without a gap. */
+MOECLIP_API const char *moeclip_mode_name(moeclip_mode mode);
+MOECLIP_API const char *moeclip_mode_title(moeclip_mode mode);
 
 typedef enum moeclip_selection {
   MOECLIP_SELECT_PER_IMAGE = 0,
@@ -36,6 +41,12 @@ typedef enum moeclip_selector_kind {
   MOECLIP_SELECTOR_GAUSSIAN,    /* one Gaussian a task in the image tower's feature space */
   MOECLIP_SELECTOR_PROTOTYPES   /* a mean for each class, one covariance a task */
 } moeclip_selector_kind;
+
+/* How the analytic mode widens features. */
+typedef enum moeclip_ridge_form {
+  MOECLIP_RIDGE_PROJECTION = 0, /* random projection and ReLU: its size does not depend on the number of pictures */
+  MOECLIP_RIDGE_KERNEL          /* Gaussian kernel: keeps every picture's feature, and grows with them */
+} moeclip_ridge_form;
 
 /* Chosen once, when a learner is created; kept in its state. */
 typedef struct moeclip_learner_options {
@@ -58,6 +69,13 @@ typedef struct moeclip_learner_options {
                              time when those that there are do not suffice for a task (docs/SELECTORS.md). Not with shared_router */
   double dynamic_margin;  /* 0.02: the share of the training loss that one more expert must save in a probe to be added */
   int64_t dynamic_probe;  /* 40: steps of a probe */
+  /* Of the analytic mode alone (docs/METHODS.md). */
+  moeclip_ridge_form ridge_form; /* MOECLIP_RIDGE_PROJECTION */
+  int ridge_hidden;     /* width of the projection: 2048. Memory and the state file hold its square */
+  double ridge;         /* lambda, above 0; 0: 0.1 for the projection, 0.001 for the kernel */
+  double ridge_gamma;   /* of the kernel exp(-gamma |x - y|^2): 1 */
+  double ridge_fusion;  /* beta: weight of the regression in an answer, zero-shot has the rest: 0.9 */
+  int64_t ridge_pictures; /* kernel: the most pictures that it may keep: 8192. Learning takes 8 bytes times its square */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 
@@ -164,7 +182,7 @@ typedef struct moeclip_task_info {
   size_t n_templates;
   const char *const *templates;
   int64_t iterations, images; /* steps it was trained for; pictures in its train split */
-  double threshold;           /* of its selector; NaN when fine-tuning */
+  double threshold;           /* of its selector; NaN without one */
 } moeclip_task_info;
 MOECLIP_API int moeclip_learner_tasks(const moeclip_learner *learner);
 MOECLIP_API moeclip_code moeclip_learner_task(const moeclip_learner *learner, int task, moeclip_task_info *out,
@@ -192,10 +210,11 @@ MOECLIP_API int moeclip_learner_blocks(const moeclip_learner *learner, int text)
 enum { MOECLIP_TASK_AUTO = -2, MOECLIP_TASK_NONE = -1 /* the untouched CLIP */ };
 
 typedef struct moeclip_answer {
-  int task;            /* that answered; MOECLIP_TASK_NONE: zero-shot by the untouched CLIP */
+  int task; /* that answered (analytic: that taught the first label); MOECLIP_TASK_NONE: zero-shot by the untouched CLIP */
   int n_labels;        /* labels given back, the most probable first */
   int *label;          /* [n_labels] index into the labels asked for (labels NULL: into the answering task's classes, or into
-                          all tasks' classes in order of task when the untouched CLIP answers) */
+                          all tasks' classes in order of task when the untouched CLIP answers, and, unless a task was named,
+                          always in the analytic mode, where all tasks' classes are candidates) */
   const char **name;   /* [n_labels] */
   float *probability;  /* [n_labels] */
   double score;        /* the selector's error for the nearest task, over that task's threshold: above 1, it was turned away */
@@ -253,6 +272,14 @@ MOECLIP_API moeclip_code moeclip_learner_encode_images(moeclip_learner *learner,
 MOECLIP_API moeclip_code moeclip_learner_encode_texts(moeclip_learner *learner, const char *const *texts, int n, int task,
                                                       float *out, moeclip_error *err);
 
+/* Candidates of one data set, with its own prompts. */
+typedef struct moeclip_label_group {
+  const char *const *labels;
+  size_t n_labels;
+  const char *const *templates; /* NULL: "a photo of a {}." */
+  size_t n_templates;
+} moeclip_label_group;
+
 typedef struct moeclip_evaluate_options {
   int task;                  /* MOECLIP_TASK_AUTO: the selector decides (a learner without one: by the data set's name); else everything goes to that task, or to none */
   moeclip_selection selection;
@@ -264,6 +291,12 @@ typedef struct moeclip_evaluate_options {
   const char *const *templates; /* NULL: those of the learned task of the data set's name, else "a photo of a {}." */
   size_t n_templates;
   int loader_threads;
+  const moeclip_label_group *among; /* [n_among] NULL: a picture is classified over its data set's own classes. Else over the
+                                       union of all of these (a name that comes again counts once, with the prompts of its first
+                                       group), which must have all of the data set's classes: the cross-domain setting X-TAIL */
+  size_t n_among;
+  int within_task; /* 0; 1, with `among`: a picture that the selector gives to a task is classified over that task's classes, as
+                      moeclip_learner_classify does without labels */
 } moeclip_evaluate_options;
 MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
 

@@ -19,7 +19,8 @@ from ._images import ImagesLike, Picture, c_images, pieces
 from ._model import FloatArray, Model
 from ._native import ffi, lib
 
-_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE}
+_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE, "analytic": lib.MOECLIP_MODE_ANALYTIC}
+_FORMS = {"projection": lib.MOECLIP_RIDGE_PROJECTION, "kernel": lib.MOECLIP_RIDGE_KERNEL}
 _SELECTORS = {"auto": lib.MOECLIP_SELECTOR_AUTO, "autoencoder": lib.MOECLIP_SELECTOR_AUTOENCODER,
               "gaussian": lib.MOECLIP_SELECTOR_GAUSSIAN, "prototypes": lib.MOECLIP_SELECTOR_PROTOTYPES}
 
@@ -59,7 +60,7 @@ class LearnReport:
 @dataclass(frozen=True)
 class Label:
     name: str
-    index: int  #: in the labels asked for, or in the answering task's classes
+    index: int  #: in the labels asked for, or in the answering task's classes (analytic, no task named: in all tasks' classes)
     probability: float
 
 
@@ -124,10 +125,12 @@ class Learner:
     torchvision's AlexNet weights for a selector like the paper's, the same for a state whose selector was made with it.
 
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
-    adapters, "finetune": all of CLIP's weights), n_experts of each block (22), top_k (2), bottleneck (64),
+    adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass), n_experts of each block (22), top_k (2), bottleneck (64),
     freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
     selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
-    "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40).
+    "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
+    analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
+    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
@@ -139,7 +142,10 @@ class Learner:
                  use_selector: Optional[bool] = None, selector_hidden: Optional[int] = None,
                  selector_layer: Optional[int] = None, seed: Optional[int] = None, selector: Optional[str] = None,
                  dynamic_experts: Optional[bool] = None, dynamic_margin: Optional[float] = None,
-                 dynamic_probe: Optional[int] = None) -> None:
+                 dynamic_probe: Optional[int] = None, ridge_form: Optional[str] = None,
+                 ridge_hidden: Optional[int] = None, ridge: Optional[float] = None,
+                 ridge_gamma: Optional[float] = None, ridge_fusion: Optional[float] = None,
+                 ridge_pictures: Optional[int] = None) -> None:
         self._handle: Any = None
         if not isinstance(model, Model):
             raise TypeError(f"model must be a moeclip.Model, not {type(model).__name__}")
@@ -148,8 +154,11 @@ class Learner:
             "text_adapters": text_adapters, "shared_router": shared_router, "use_selector": use_selector,
             "selector_hidden": selector_hidden, "selector_layer": selector_layer, "seed": seed,
             "dynamic_experts": dynamic_experts, "dynamic_margin": dynamic_margin, "dynamic_probe": dynamic_probe,
+            "ridge_hidden": ridge_hidden, "ridge": ridge, "ridge_gamma": ridge_gamma, "ridge_fusion": ridge_fusion,
+            "ridge_pictures": ridge_pictures,
         }
-        given = [name for name, value in {**numbers, "mode": mode, "selector": selector}.items() if value is not None]
+        given = [name for name, value in {**numbers, "mode": mode, "selector": selector, "ridge_form": ridge_form}.items()
+                 if value is not None]
         if state is not None and given:
             raise ValueError(f"{given[0]} is fixed by the state; give it only where there is no state")
         model_handle, out, err = model._get(), ffi.new("moeclip_learner **"), new_error()
@@ -164,6 +173,8 @@ class Learner:
                 options.mode = choose(mode, _MODES, "mode")
             if selector is not None:
                 options.selector = choose(selector, _SELECTORS, "selector")
+            if ridge_form is not None:
+                options.ridge_form = choose(ridge_form, _FORMS, "ridge_form")
             options.alexnet = c_alexnet
             code = model._guard.call(lib.moeclip_learner_create, model_handle, options, out, err)
         check(code, err)

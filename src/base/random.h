@@ -14,7 +14,7 @@
 /* Streams keep the uses of one seed apart. */
 enum {
   MC_STREAM_INIT = 1, MC_STREAM_SHUFFLE, MC_STREAM_AUGMENT, MC_STREAM_NOISE, MC_STREAM_DROPOUT, MC_STREAM_SPLIT,
-  MC_STREAM_SELECTOR
+  MC_STREAM_SELECTOR, MC_STREAM_RIDGE
 };
 
 typedef struct mc_philox {

@@ -134,8 +134,11 @@ static json_t *describe_run(const running *r) {
     mc_json_append(&classes,
                           json_string(moeclip_dataset_class_name(r->order[c].dataset, (size_t)r->order[c].label)));
   }
-  return json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed,
-                   "settings", mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
+  json_t *run = json_pack("{s:s, s:s, s:o, s:o, s:o}", "backbone", moeclip_model_fingerprint(r->model), "seed", seed,
+                          "settings", mc_cil_plan_json(&r->plan), "sets", sets, "classes", classes);
+  if (run && r->plan.o.learner.mode != MOECLIP_MODE_MOE)
+    json_object_set_new(run, "learner", mc_describe_run(r->model, r->learner));
+  return run;
 }
 
 static moeclip_code take_older(running *r, moeclip_error *err) {
@@ -305,7 +308,14 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
 static moeclip_code open_learner(running *r, bool there, moeclip_error *err) {
   const mc_cil_options *o = &r->plan.o;
   MC_TRY(mc_open_model(&o->files, &r->model, err));
-  if (there) return moeclip_learner_load(r->model, r->state, NULL, &r->learner, err);
+  if (there) {
+    moeclip_learner_options is;
+    MC_TRY(moeclip_learner_load(r->model, r->state, NULL, &r->learner, err));
+    moeclip_learner_get_options(r->learner, &is);
+    if (is.mode == o->learner.mode) return MOECLIP_OK;
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: made with --method %s, not %s; choose another folder with --out", r->state,
+                   moeclip_mode_name(is.mode), moeclip_mode_name(o->learner.mode));
+  }
   return moeclip_learner_create(r->model, &o->learner, &r->learner, err);
 }
 

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/cil.h"
+#include "cli/learn_options.h"
 #include "cli/preset.h"
 #include "moeclip/benchmark_data.h"
 
@@ -241,6 +242,21 @@ static const mc_option options[] = {
     {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, PRESET},
     {MC_OPT_INT, "bottleneck", "N", "hidden units of an expert", AT(learner.bottleneck), 1, 65536, 0, PRESET},
     {MC_OPT_FLAG, "image-only", NULL, "adapters in the image tower alone", AT(learner.text_adapters), 0, 0, 0, 0},
+
+    {MC_OPT_HEADING, "Other methods than the paper's", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_CHOICE, "method", MC_METHODS,
+     "finetune: all of CLIP's weights; analytic: ridge regression on the frozen CLIP's features, fused with zero-shot",
+     AT(learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of the analytic method: random projection, or a kernel",
+     AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
+    {MC_OPT_INT, "ridge-hidden", "N", "width of the projection", AT(learner.ridge_hidden), 1, 32768, 0, 0},
+    {MC_OPT_REAL, "ridge", "X", "lambda, of the regression", AT(learner.ridge), 1e-12, 1e12, 0,
+     "0.1 for the projection, 0.001 for the kernel"},
+    {MC_OPT_REAL, "ridge-gamma", "X", "of the kernel exp(-gamma |x - y|^2)", AT(learner.ridge_gamma), 1e-9, 1e9, 0, 0},
+    {MC_OPT_REAL, "ridge-fusion", "X", "weight of the regression in an answer; zero-shot has the rest",
+     AT(learner.ridge_fusion), 0, 1, 0, 0},
+    {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps", AT(learner.ridge_pictures), 1,
+     65536, 0, 0},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(files.activation), -1, 0,

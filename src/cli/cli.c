@@ -11,7 +11,8 @@
 const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,       &mc_command_classify,
                                          &mc_command_pretrain, &mc_command_info,       &mc_command_convert,    &mc_command_prune,
                                          &mc_command_data,     &mc_command_serve,      &mc_command_index,
-                                         &mc_command_search,   &mc_command_bench_mtil, &mc_command_bench_cil};
+                                         &mc_command_search,   &mc_command_bench_mtil, &mc_command_bench_xtail,
+                                         &mc_command_bench_cil};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char examples[] =

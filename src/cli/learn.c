@@ -1,4 +1,5 @@
 /* `moeclip learn`: what is given on the command line becomes a session. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,9 @@ static int check_usage(learning *s) {
   if (!o->reference && mc_args_given(s->args, "reference-iterations")) {
     return mc_usage_error(c, "--reference-iterations needs --reference");
   }
+  if (o->reference && o->learner.mode != MOECLIP_MODE_MOE) {
+    return mc_usage_error(c, "--reference is for the selector: --method %s has none", moeclip_mode_name(o->learner.mode));
+  }
   if (o->reference && !o->learner.use_selector)
     return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
   if (o->learner.top_k > o->learner.n_experts) {
@@ -66,6 +70,30 @@ static moeclip_code differs(const char *option, long long given, long long is, m
   return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                  "--%s %lld: the state was made with %lld; leave the option out, or start another state", option, given,
                  is);
+}
+
+static moeclip_code check_ridge(const mc_args *args, const moeclip_learner_options *o, const moeclip_learner_options *is,
+                                moeclip_error *err) {
+  if (is->mode != MOECLIP_MODE_ANALYTIC) return MOECLIP_OK;
+  if (mc_args_given(args, "ridge-form") && o->ridge_form != is->ridge_form) {
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--ridge-form: the state was made with the other form; leave the option out, or start another state");
+  }
+  const struct {
+    const char *name;
+    double given, is;
+  } pairs[] = {{"ridge-hidden", o->ridge_hidden, is->ridge_hidden},
+               {"ridge", o->ridge, is->ridge},
+               {"ridge-gamma", o->ridge_gamma, is->ridge_gamma},
+               {"ridge-fusion", o->ridge_fusion, is->ridge_fusion},
+               {"ridge-pictures", (double)o->ridge_pictures, (double)is->ridge_pictures}};
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    if (!mc_args_given(args, pairs[i].name) || !(fabs(pairs[i].given - pairs[i].is) > 1e-12 * fabs(pairs[i].is))) continue;
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--%s %g: the state was made with %g; leave the option out, or start another state", pairs[i].name,
+                   pairs[i].given, pairs[i].is);
+  }
+  return MOECLIP_OK;
 }
 
 moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *learner, moeclip_error *err) {
@@ -101,12 +129,12 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "start another state",
                    (unsigned long long)o->seed, (unsigned long long)is.seed);
   }
-  if (mc_args_given(args, "mode") && o->mode != is.mode) {
+  if ((mc_args_given(args, "mode") || mc_args_given(args, "method")) && o->mode != is.mode) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                   "--mode %s: the state was made with the other mode; leave the option out, "
-                   "or start another state",
-                   o->mode == MOECLIP_MODE_MOE ? "moe" : "finetune");
+                   "--method %s: the state was made with %s; leave the option out, or start another state",
+                   moeclip_mode_name(o->mode), moeclip_mode_name(is.mode));
   }
+  MC_TRY(check_ridge(args, o, &is, err));
   if (mc_args_given(args, "alexnet") && !is.alexnet) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "--alexnet: the state's selector was made without; leave the option out, "

@@ -57,9 +57,11 @@ static const mc_option options[] = {
      "class names, one a line in order of label, for data sets that have only numbers", AT(data.classes), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "The learner (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "mode", "moe|finetune",
-     "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets", AT(learner.mode),
-     0, 0, "moe|finetune", 0},
+    {MC_OPT_CHOICE, "method", MC_METHODS,
+     "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
+     "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training",
+     AT(learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",
      AT(learner.n_experts), 1, 4096, 0, 0},
     {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, 0},
@@ -91,6 +93,20 @@ static const mc_option options[] = {
      "picture in the end", AT(learner.selector_layer), 0, 4096, 0, "chosen by kind and depth"},
     {MC_OPT_SEED, "seed", "N", "of everything random; the same seed gives the same state, bit for bit",
      AT(learner.seed), 0, 0, 0, 0},
+
+    {MC_OPT_HEADING, "The analytic method (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS,
+     "projection: features widened at random, of a size that does not depend on the pictures; kernel: every picture's "
+     "feature is kept", AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
+    {MC_OPT_INT, "ridge-hidden", "N", "width of the projection; the state holds its square", AT(learner.ridge_hidden),
+     1, 32768, 0, 0},
+    {MC_OPT_REAL, "ridge", "X", "lambda, of the regression", AT(learner.ridge), 1e-12, 1e12, 0,
+     "0.1 for the projection, 0.001 for the kernel"},
+    {MC_OPT_REAL, "ridge-gamma", "X", "of the kernel exp(-gamma |x - y|^2)", AT(learner.ridge_gamma), 1e-9, 1e9, 0, 0},
+    {MC_OPT_REAL, "ridge-fusion", "X", "weight of the regression in an answer, from 0 to 1; zero-shot has the rest",
+     AT(learner.ridge_fusion), 0, 1, 0, 0},
+    {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps", AT(learner.ridge_pictures), 1,
+     65536, 0, 0},
 
     {MC_OPT_HEADING, "Training", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_LONG, "iterations", "N", "optimizer steps a task (and one more, as published)", AT(task.iterations), 1,

@@ -16,6 +16,10 @@ typedef struct mc_learn_options {
   int measure, json, quiet;
 } mc_learn_options;
 
+/* Of --method, in the order of moeclip_mode, and of --ridge-form. */
+#define MC_METHODS "moe|finetune|analytic"
+#define MC_RIDGE_FORMS "projection|kernel"
+
 int mc_learn_run(const mc_args *args);
 
 /* Options of the learner that were given must be those of the state that is there. */

@@ -59,10 +59,23 @@ moeclip_code mc_mtil_open_set(const mc_mtil_plan *plan, size_t i, uint64_t seed,
   return MOECLIP_OK;
 }
 
+static moeclip_code open_heldout(const mc_learn_options *o, const char *argument, uint64_t seed, mc_domain *d,
+                                 moeclip_error *err) {
+  mc_data_choice choice = o->data;
+  choice.seed = seed;
+  MC_TRY(mc_dataset_open_named(argument, &choice, &d->dataset, err));
+  MC_TRY(mc_prompts_collect(&o->templates, &o->template_files, moeclip_dataset_name(d->dataset), &d->prompts, err));
+  d->templates = d->prompts.items;
+  d->n_templates = d->prompts.n;
+  return MOECLIP_OK;
+}
+
 static moeclip_code open_domain(mc_session *s, size_t i, mc_domain *d, moeclip_error *err) {
   const running *r = s->context;
   moeclip_learner_options learner;
   moeclip_learner_get_options(s->learner, &learner);
+  const mc_learn_options *o = &r->plan.o.learn;
+  if (i >= r->plan.n_sets) return open_heldout(o, o->heldout.items[i - r->plan.n_sets], learner.seed, d, err);
   return mc_mtil_open_set(&r->plan, i, learner.seed, d, err);
 }
 
@@ -102,12 +115,13 @@ static int train(const mc_args *args, running *r) {
                    !(o->reference && strcmp(o->reference, "none") == 0);
   mc_session session = {.args = args,
                         .o = &o->learn,
-                        .n_domains = r->plan.n_sets,
+                        .n_domains = r->plan.n_sets + o->learn.heldout.n,
                         .n_tasks = r->plan.n_sets,
                         .open_domain = open_domain,
                         .open_reference = reference ? open_reference : NULL,
+                        .across = r->plan.across,
                         .context = r};
-  session.describe = mc_mtil_plan_json(&r->plan);
+  session.describe = mc_mtil_settings_json(&r->plan);
   moeclip_error err;
   int exit_code = mc_session_run(&session);
   if (mc_is_writer() && session.results.root && mc_mtil_report(session.results.root, &r->plan, o->out, &err) != MOECLIP_OK &&

@@ -1,5 +1,5 @@
-/* `moeclip bench mtil`: the multi-domain benchmark's settings (mtil_options.c), running it (mtil.c), released
- * checkpoints (mtil_released.c), its report (mtil_report.c). */
+/* `moeclip bench mtil` and `moeclip bench xtail`: the multi-domain benchmark's settings (mtil_options.c), running it (mtil.c),
+ * released checkpoints (mtil_released.c), its report (mtil_report.c). */
 #ifndef MC_CLI_MTIL_H
 #define MC_CLI_MTIL_H
 
@@ -29,6 +29,7 @@ typedef struct mc_mtil_plan {
   mc_mtil_set all[MC_MTIL_MOST_SETS]; /* of the preset, also those that --sets left out: a released checkpoint's routers
                                          are in this order */
   size_t n_all;
+  bool across;        /* X-TAIL: `bench xtail` */
   char reference[64]; /* the preset's reference set; empty: none */
 } mc_mtil_plan;
 
@@ -37,6 +38,7 @@ typedef struct mc_mtil_plan {
 int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *out);
 /* The plan as a preset file. */
 json_t *mc_mtil_plan_json(const mc_mtil_plan *plan);
+json_t *mc_mtil_settings_json(const mc_mtil_plan *plan);
 
 int mc_mtil_run(const mc_args *args);
 

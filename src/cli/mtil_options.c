@@ -26,17 +26,21 @@ static const double full_rates[] = {5e-3, 1e-3, 5e-3, 1e-3, 1e-4, 1e-3, 1e-3, 1e
 static const double few_rates[] = {8e-3, 5e-4, 2e-4, 5e-3, 1e-3, 1e-3, 1e-2, 1e-4, 1e-2, 1e-2, 1e-2};
 enum { N_SETS = sizeof order_1 / sizeof order_1[0] };
 
+/* As published for X-TAIL: without CIFAR100, whose classes overlap with other sets'. */
+static const char *const order_x[] = {"Aircraft", "Caltech101", "DTD",          "EuroSAT", "Flowers", "Food",
+                                      "MNIST",    "OxfordPet",  "StanfordCars", "SUN397",  NULL};
+
 static const struct {
   const char *name;
-  const char *const *order;
+  const char *const *order; /* of N_SETS, or with a NULL at the end */
   bool few;
-} built_in[] = {{"order1-full", order_1, false},
-                {"order1-few", order_1, true},
-                {"order2-full", order_2, false},
-                {"order2-few", order_2, true}};
-#define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few"
+  int shots;
+} built_in[] = {{"order1-full", order_1, false, 0}, {"order1-few", order_1, true, 5}, {"order2-full", order_2, false, 0},
+                {"order2-few", order_2, true, 5},   {"xtail-16", order_x, true, 16},  {"xtail-full", order_x, false, 0}};
+#define PRESET_NAMES "order1-full, order1-few, order2-full, order2-few, xtail-16, xtail-full"
 
-static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few", NULL};
+static const char *const preset_names[] = {"order1-full", "order1-few", "order2-full", "order2-few",
+                                           "xtail-16",    "xtail-full", NULL};
 
 static const mc_preset_field fields[] = {
     {"iterations", MC_OPT_LONG, "iterations", AT(learn.task.iterations)},
@@ -80,9 +84,9 @@ static json_t *built_in_json(size_t k) {
   o.learn.task.selector_learning_rate = few ? 0.003 : 0.01;
   o.learn.task.threshold = few ? 0.06 : 0.0655;
   o.learn.reference_iterations = 1000;
-  o.learn.shots = few ? 5 : 0;
+  o.learn.shots = built_in[k].shots;
   json_t *sets = json_array();
-  for (int i = 0; i < N_SETS; i++) {
+  for (int i = 0; i < N_SETS && built_in[k].order[i]; i++) {
     const char *name = built_in[k].order[i];
     mc_json_append(&sets, json_pack("{s:s, s:f}", "name", name, "learning_rate", published_rate(name, few)));
   }
@@ -202,7 +206,7 @@ static moeclip_code make(const mc_args *args, mc_mtil_plan *plan, moeclip_error 
 int mc_mtil_plan_make(const mc_args *args, mc_mtil_plan *plan) {
   const mc_command *c = args->command;
   moeclip_error err = {0};
-  *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options};
+  *plan = (mc_mtil_plan){.o = *(const mc_mtil_options *)args->options, .across = c == &mc_command_bench_xtail};
   const mc_mtil_options *o = &plan->o;
   if (!o->print_preset) {
     if (!o->data && o->own.n == 0)
@@ -229,6 +233,16 @@ json_t *mc_mtil_plan_json(const mc_mtil_plan *plan) {
   return root;
 }
 
+/* What a run's results belong to: a setting's numbers are not the other's. */
+json_t *mc_mtil_settings_json(const mc_mtil_plan *plan) {
+  json_t *root = mc_mtil_plan_json(plan);
+  if (root && plan->across) {
+    bool within = plan->o.learn.evaluate.within_task;
+    json_object_set_new(root, "setting", json_string(within ? "xtail, within the task" : "xtail"));
+  }
+  return root;
+}
+
 /* --- the command ------------------------------------------------------------------------------------------------- */
 
 static void defaults(void *p) {
@@ -246,9 +260,21 @@ static void defaults(void *p) {
   o->rate = NAN;
 }
 
+static void xtail_defaults(void *p) {
+  defaults(p);
+  ((mc_mtil_options *)p)->preset = "xtail-16";
+}
+
 #define PRESET "the preset's"
 
+/* `bench mtil` has all but the first N_OF_XTAIL_ALONE of them, `bench xtail` all but the last N_OF_MTIL_ALONE. */
 static const mc_option options[] = {
+    {MC_OPT_HEADING, "The setting", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_FLAG, "within-task", NULL,
+     "a picture that the selector gives to a task is classified over that task's classes, as `moeclip classify` does "
+     "without --labels; else over the union like all others",
+     AT(learn.evaluate.within_task), 1, 0, 0, 0},
+
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "data", "DIR",
      "the folder that the data sets were unpacked in; `moeclip data DIR` tells what is there. Needed, or --set",
@@ -256,7 +282,10 @@ static const mc_option options[] = {
     {MC_OPT_LIST, "set", "[NAME=]PATH",
      "pictures of your own, as for `moeclip learn`, in place of the preset's data sets. May be given several times",
      AT(own), 0, 0, 0, 0},
-    {MC_OPT_LIST, "template", "TEXT", "a prompt with {} for the class names of --set. May be given several times",
+    {MC_OPT_LIST, "heldout", "[NAME=]PATH",
+     "pictures of your own that are evaluated in every row and never learned. May be given several times",
+     AT(learn.heldout), 0, 0, 0, 0},
+    {MC_OPT_LIST, "template", "TEXT", "a prompt with {} for the class names of --set and --heldout. May be given several times",
      AT(learn.templates), 0, 0, 0, "a photo of a {}."},
     {MC_OPT_LIST, "classes", "[NAME=]FILE",
      "class names, one a line in order of label, for a --set that has only numbers", AT(learn.data.classes), 0, 0, 0,
@@ -283,10 +312,6 @@ static const mc_option options[] = {
      "then depends on its "
      "neighbours)",
      AT(as_published), 1, 0, 0, 0},
-    {MC_OPT_TEXT, "checkpoints", "DIR",
-     "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
-     0},
-    {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
     {MC_OPT_LONG, "max-train", "N", "learn from at most N pictures of each class", AT(learn.data.max_train), 1,
      HUGE_NUMBER, 0, "all pictures"},
     {MC_OPT_LONG, "max-test", "N", "evaluate on at most N pictures of each class", AT(learn.data.max_test), 1,
@@ -346,8 +371,22 @@ static const mc_option options[] = {
      AT(learn.learner.use_selector), 0, 0, 0, 0},
     {MC_OPT_REAL, "balance", "X", "coefficient of the load-balance term in the loss", AT(learn.task.balance), 0, 1e6, 0,
      PRESET},
-    {MC_OPT_CHOICE, "mode", "moe|finetune", "finetune: the continual fine-tuning baseline", AT(learn.learner.mode), 0,
-     0, "moe|finetune", 0},
+    {MC_OPT_HEADING, "Other methods than the paper's", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_CHOICE, "method", MC_METHODS,
+     "finetune: the continual fine-tuning baseline; analytic: ridge regression on the frozen CLIP's features, fused with "
+     "zero-shot", AT(learn.learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learn.learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of the analytic method: random projection, or a kernel",
+     AT(learn.learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
+    {MC_OPT_INT, "ridge-hidden", "N", "width of the projection", AT(learn.learner.ridge_hidden), 1, 32768, 0, 0},
+    {MC_OPT_REAL, "ridge", "X", "lambda, of the regression", AT(learn.learner.ridge), 1e-12, 1e12, 0,
+     "0.1 for the projection, 0.001 for the kernel"},
+    {MC_OPT_REAL, "ridge-gamma", "X", "of the kernel exp(-gamma |x - y|^2)", AT(learn.learner.ridge_gamma), 1e-9, 1e9,
+     0, 0},
+    {MC_OPT_REAL, "ridge-fusion", "X", "weight of the regression in an answer; zero-shot has the rest",
+     AT(learn.learner.ridge_fusion), 0, 1, 0, 0},
+    {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps",
+     AT(learn.learner.ridge_pictures), 1, 65536, 0, 0},
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(learn.files.activation), -1, 0,
@@ -364,7 +403,14 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "json", NULL, "print what matrix.json holds instead of text, once at the end", AT(learn.json), 1, 0,
      0, 0},
     {MC_OPT_FLAG, "quiet", NULL, "no progress on standard error", AT(learn.quiet), 1, 0, 0, 0},
+
+    {MC_OPT_HEADING, "Released checkpoints", 0, 0, 0, 0, 0, 0, 0},
+    {MC_OPT_TEXT, "checkpoints", "DIR",
+     "released checkpoints: {DataSet}.pth and {DataSet}_autochooser.pth; with --eval-only", AT(checkpoints), 0, 0, 0,
+     0},
+    {MC_OPT_FLAG, "eval-only", NULL, "evaluate --checkpoints, and train nothing", AT(eval_only), 1, 0, 0, 0},
 };
+enum { N_OPTIONS = sizeof options / sizeof options[0], N_OF_MTIL_ALONE = 3, N_OF_XTAIL_ALONE = 2 };
 
 static const char about[] =
     "Runs the paper's multi-domain benchmark: learns the data sets one after another (for each first its autoencoder "
@@ -389,10 +435,37 @@ const mc_command mc_command_bench_mtil = {
         "DTD,Flowers,MNIST\n"
         "  moeclip bench mtil --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/released \\\n"
         "    --checkpoints full_shot_order1_1000iters --eval-only --as-published\n",
-    .options = options,
-    .n_options = sizeof options / sizeof options[0],
+    .options = options + N_OF_XTAIL_ALONE,
+    .n_options = N_OPTIONS - N_OF_XTAIL_ALONE,
     .options_size = sizeof(mc_mtil_options),
     .defaults = defaults,
+    .min_positional = 0,
+    .max_positional = 0,
+    .positional = "no argument",
+    .run = mc_mtil_run,
+    .shared = 1,
+};
+
+static const char about_xtail[] =
+    "Runs the cross-domain task-agnostic setting of Xu et al. (NeurIPS 2024): data sets are learned one after another as "
+    "in bench mtil, and each test picture, of learned data sets and of those still to come, is classified over the union "
+    "of all data sets' class names, without a hint of where it is from. Each class has its own data set's prompts; a name "
+    "that two data sets share is one class. Writes the accuracy matrix with Transfer, Average and Last.\n\nA run that was "
+    "stopped or killed goes on when the same command is given again, and ends with the same results.";
+
+const mc_command mc_command_bench_xtail = {
+    .name = "bench xtail",
+    .summary = "the cross-domain benchmark: all data sets' classes at once, no hint of the domain",
+    .usage = "--data DIR --model FILE --out FOLDER [options]",
+    .about = about_xtail,
+    .examples =
+        "  moeclip bench xtail --data ~/data --model ViT-B-16.pt --method analytic --out runs/xtail-analytic\n"
+        "  moeclip bench xtail --data ~/data --model ViT-B-16.pt --alexnet alexnet.pth --out runs/xtail-moe\n"
+        "  moeclip bench xtail --set birds/ --set digits=mnist/ --model clip.pt --method analytic --out runs/mine\n",
+    .options = options,
+    .n_options = N_OPTIONS - N_OF_MTIL_ALONE,
+    .options_size = sizeof(mc_mtil_options),
+    .defaults = xtail_defaults,
     .min_positional = 0,
     .max_positional = 0,
     .positional = "no argument",

@@ -24,8 +24,8 @@ typedef struct reporting {
   mc_summary mean;
 } reporting;
 
-/* Nothing is published of the user's own pictures. */
-static int n_published(const reporting *r) { return r->plan->o.own.n > 0 ? 0 : N_PUBLISHED; }
+/* Nothing is published of the user's own pictures; and these numbers are of the other setting. */
+static int n_published(const reporting *r) { return r->plan->o.own.n > 0 || r->plan->across ? 0 : N_PUBLISHED; }
 
 static double part(mc_summary s, int which) { return which == 0 ? s.transfer : which == 1 ? s.average : s.last; }
 static const char *const parts[3] = {"Transfer", "Average", "Last"};
@@ -180,6 +180,15 @@ static void put_experts(const reporting *r, FILE *f) {
   if (any) fputs("</div>\n", f);
 }
 
+/* What there is not, such as the loss of a method without one, is a dash. */
+static void put_number(FILE *f, int decimals, const json_t *v) {
+  if (json_is_number(v)) {
+    fprintf(f, "<td>%.*f</td>", decimals, json_number_value(v));
+  } else {
+    fputs("<td>-</td>", f);
+  }
+}
+
 static void put_training(const reporting *r, FILE *f) {
   const json_t *learned = json_object_get(r->root, "learned");
   const mc_matrix *m = &r->matrix.m;
@@ -194,13 +203,14 @@ static void put_training(const reporting *r, FILE *f) {
     if (!t) continue;
     fputs("<tr><td>", f);
     mc_html_text(f, m->after[i]);
-    fprintf(
-        f, "</td><td>%lld</td><td>%lld</td><td>%lld</td><td>%.4f</td><td>%.1f</td><td>%.1f</td><td>%.5g</td></tr>\n",
-        (long long)json_integer_value(json_object_get(t, "iterations")),
-        (long long)json_integer_value(json_object_get(t, "images")),
-        (long long)json_integer_value(json_object_get(t, "trainable")),
-        json_number_value(json_object_get(t, "final_loss")), json_number_value(json_object_get(t, "seconds")),
-        json_number_value(json_object_get(t, "selector_seconds")), json_number_value(json_object_get(t, "threshold")));
+    fprintf(f, "</td><td>%lld</td><td>%lld</td><td>%lld</td>", (long long)json_integer_value(json_object_get(t, "iterations")),
+            (long long)json_integer_value(json_object_get(t, "images")),
+            (long long)json_integer_value(json_object_get(t, "trainable")));
+    put_number(f, 4, json_object_get(t, "final_loss"));
+    put_number(f, 1, json_object_get(t, "seconds"));
+    put_number(f, 1, json_object_get(t, "selector_seconds"));
+    put_number(f, 5, json_object_get(t, "threshold"));
+    fputs("</tr>\n", f);
   }
   fputs("</tbody></table></div>\n", f);
 }
@@ -212,7 +222,7 @@ static void put_page(const void *report, FILE *f) {
   char subtitle[512];
   snprintf(subtitle, sizeof subtitle, "%.60s, %zu data sets, backbone %.32s, model %.200s", r->plan->preset_name,
            r->plan->n_sets, backbone ? backbone : "unknown", r->plan->o.learn.files.model);
-  mc_html_begin(f, "Multi-domain benchmark", subtitle);
+  mc_html_begin(f, r->plan->across ? "Cross-domain benchmark (X-TAIL)" : "Multi-domain benchmark", subtitle);
   put_means(r, f);
   put_sets(r, f);
   fputs("<h2>Accuracy matrix</h2>\n<div class=\"wide\">\n", f);

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "cli/cli.h"
+#include "cli/learn_options.h"
 
 #define AT(field) offsetof(mc_serve_options, field)
 
@@ -38,8 +38,8 @@ static const mc_option options[] = {
     {MC_OPT_INT, "threads", "N", "that compute answers", AT(n_threads), 1, 4096, 0, "as many as there are processors"},
     {MC_OPT_INT, "decoders", "N", "pictures decoded at the same time", AT(decoders), 1, 4096, 0,
      "as many as there are processors"},
-    {MC_OPT_MEBI, "label-cache", "MiB", "for the features of lists of labels that come again", AT(label_bytes), 0,
-     1048576, 0, 0},
+    {MC_OPT_MEBI, "label-cache", "MiB", "for the features of lists of labels that come again", AT(label_bytes), 0, 1048576, 0,
+     0},
 
     {MC_OPT_HEADING, "Limits of a request", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_INT, "queue", "N", "pictures and texts that may wait; beyond, requests are answered with 503", AT(queue), 1,
@@ -67,8 +67,14 @@ static const mc_option options[] = {
     {MC_OPT_HEADING, "Learning", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_INT, "learn-threads", "N", "that compute while a task is learned", AT(learn_threads), 1, 4096, 0,
      "as many as there are processors"},
-    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task", AT(checkpoint_seconds), 0,
-     1e6, 0, 0},
+    {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task", AT(checkpoint_seconds), 0, 1e6, 0,
+     0},
+    {MC_OPT_CHOICE, "method", MC_METHODS, "of a new state: how it learns; `moeclip learn --help` explains them",
+     AT(learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of a new state, analytic: random projection, or a kernel",
+     AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
+    {MC_OPT_INT, "ridge-hidden", "N", "of a new state, analytic: width of the projection", AT(learner.ridge_hidden), 1, 32768,
+     0, 0},
     {MC_OPT_INT, "experts", "N", "of a new state: experts of each block at the start", AT(learner.n_experts), 1, 4096, 0, 0},
     {MC_OPT_FLAG, "dynamic-experts", NULL,
      "of a new state: start with top-k experts, and add one at a time when those that there are do not suffice",

@@ -48,11 +48,26 @@ static moeclip_code open_domain(mc_session *s, size_t i, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+/* The classes of all domains, each with its own prompts. */
+static moeclip_code unite(mc_session *s, moeclip_error *err) {
+  s->groups = calloc(s->n_domains + 1, sizeof *s->groups);
+  if (!s->groups) return mc_fail_memory(err, s->n_domains * sizeof *s->groups, "labels");
+  for (size_t i = 0; i < s->n_domains; i++) {
+    const mc_domain *d = &s->domains[i];
+    size_t n = moeclip_dataset_classes(d->dataset);
+    const char **labels = mc_alloc(n, sizeof *labels);
+    s->groups[i] = (moeclip_label_group){labels, n, d->n_templates ? d->templates : NULL, d->n_templates};
+    if (!labels) return mc_fail_memory(err, n * sizeof *labels, "labels");
+    for (size_t c = 0; c < n; c++) labels[c] = moeclip_dataset_class_name(d->dataset, c);
+  }
+  return MOECLIP_OK;
+}
+
 static moeclip_code open_domains(mc_session *s, moeclip_error *err) {
   s->domains = calloc(s->n_domains, sizeof *s->domains);
   if (!s->domains) return mc_fail_memory(err, s->n_domains * sizeof *s->domains, "data sets");
   for (size_t i = 0; i < s->n_domains; i++) MC_TRY(open_domain(s, i, err));
-  return MOECLIP_OK;
+  return s->across ? unite(s, err) : MOECLIP_OK;
 }
 
 /* The number of the task of that name, or -1. */
@@ -150,6 +165,8 @@ static moeclip_code evaluate_cell(mc_session *s, moeclip_learner *learner, const
   o.templates = d->n_templates ? d->templates : NULL;
   o.n_templates = d->n_templates;
   o.loader_threads = s->o->task.loader_threads;
+  o.among = s->groups;
+  o.n_among = s->groups ? s->n_domains : 0;
   MC_TRY(moeclip_learner_evaluate(learner, d->dataset, &o, &s->callbacks, &e, err));
   moeclip_code code =
       mc_results_put(&s->results, row, d->name, mc_evaluation_json(&e, learner, d->dataset, false), err);
@@ -246,8 +263,10 @@ static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
 
 static void print_report(const mc_session *s, const mc_domain *d, const moeclip_learn_report *r) {
   if (s->o->json) return;
-  printf("%s: %lld steps%s, %lld pictures, %lld numbers trained, loss %.4f, %.1f s", d->name, (long long)r->iterations,
-         r->resumed ? " (resumed)" : "", (long long)r->images, (long long)r->trainable, r->final_loss, r->seconds);
+  printf("%s: %lld steps%s, %lld pictures, %lld numbers trained", d->name, (long long)r->iterations,
+         r->resumed ? " (resumed)" : "", (long long)r->images, (long long)r->trainable);
+  if (!isnan(r->final_loss)) printf(", loss %.4f", r->final_loss);
+  printf(", %.1f s", r->seconds);
   if (r->selector_seconds > 0) printf(" and %.1f s for the selector", r->selector_seconds);
   if (r->seconds > 0) printf(", waited %.0f %% for pictures", 100 * r->waited_seconds / r->seconds);
   if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);
@@ -366,6 +385,8 @@ int mc_session_run(mc_session *s) {
 }
 
 void mc_session_clear(mc_session *s) {
+  for (size_t i = 0; s->groups && i < s->n_domains; i++) free((void *)(uintptr_t)s->groups[i].labels);
+  free(s->groups);
   mc_results_clear(&s->results);
   for (size_t i = 0; s->domains && i < s->n_domains; i++) {
     moeclip_dataset_destroy(s->domains[i].dataset);

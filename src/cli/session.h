@@ -1,6 +1,6 @@
 /*
- * What `learn` and `bench mtil` have in common: data sets are learned one after another, each finished task is saved,
- * and every data set is evaluated before the first task and after each one. What was done is not done again.
+ * What `learn`, `bench mtil` and `bench xtail` have in common: data sets are learned one after another, each finished task is
+ * saved, and every data set is evaluated before the first task and after each one. What was done is not done again.
  */
 #ifndef MC_CLI_SESSION_H
 #define MC_CLI_SESSION_H
@@ -27,6 +27,7 @@ struct mc_session {
    * NULL: there is none). open_reference may be NULL. */
   moeclip_code (*open_domain)(mc_session *s, size_t i, mc_domain *out, moeclip_error *err);
   moeclip_code (*open_reference)(mc_session *s, moeclip_dataset **out, moeclip_error *err);
+  bool across; /* X-TAIL: pictures are classified over the classes of all domains, not of their own one */
   void *context;
   json_t *describe; /* added to what the results say of the run (taken over); another one's results are refused. May be
                        NULL */
@@ -37,6 +38,7 @@ struct mc_session {
   bool reference_opened;
   mc_domain *domains;
   char *checkpoint, *folder;
+  moeclip_label_group *groups; /* [n_domains] with across */
   mc_results results;
   mc_progress progress;
   moeclip_callbacks callbacks;

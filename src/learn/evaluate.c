@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "data/loader.h"
-#include "learn/learner.h"
+#include "learn/method.h"
 #include "train/shared_loader.h"
 #include "train/watch.h"
 
@@ -18,14 +18,19 @@ typedef struct evaluating {
   const moeclip_dataset *dataset;
   const moeclip_evaluate_options *options;
   const char *const *templates;
-  size_t n_templates, n_classes;
-  const char **classes;
+  size_t n_templates, n_classes; /* candidates: the data set's classes, or the union that was asked for */
+  const char **classes;       /* [n_classes] */
+  size_t *group_end;          /* [n_among] of the candidates, those of each group end here; NULL without groups */
+  bool **inside;              /* [n_tasks + 1] of [n_classes]: the candidates that each route has; NULL: all of them */
+  size_t *right;              /* [the set's classes] which candidate each is; NULL: the same number */
   uint32_t *order;            /* which pictures, when not all; else NULL */
   float **features;           /* [n_tasks + 1] of [n_classes, embed]: by the untouched CLIP, then through each task */
   mc_loader *loader, *second; /* second: the same pictures in the selector's size, when that differs */
   float *pictures;            /* [batch, embed] */
   int32_t *tasks;             /* [batch] */
   bool in_passing;            /* the selector chooses while pictures are encoded */
+  float *scores;              /* [batch, n_classes], for a method with scores of its own; else NULL */
+  size_t *best;               /* [batch], with them */
   int by_name;                /* who answers when nobody selects */
   mc_dataset_split split;
   mc_image_source all;        /* the whole split */
@@ -58,6 +63,93 @@ static void choose_templates(evaluating *r) {
   }
 }
 
+typedef struct sorted_name {
+  const char *name;
+  size_t at;
+} sorted_name;
+
+static int by_name(const void *a, const void *b) {
+  const sorted_name *x = a, *y = b;
+  int order = strcmp(x->name, y->name);
+  return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Marks all but the first of names that are the same. */
+static bool drop_repeated(const char **names, size_t n) {
+  sorted_name *sorted = mc_alloc(n, sizeof *sorted);
+  if (!sorted) return false;
+  for (size_t i = 0; i < n; i++) sorted[i] = (sorted_name){names[i], i};
+  qsort(sorted, n, sizeof *sorted, by_name);
+  for (size_t i = 1; i < n; i++) {
+    if (strcmp(sorted[i].name, sorted[i - 1].name) == 0) names[sorted[i].at] = NULL;
+  }
+  free(sorted);
+  return true;
+}
+
+/* Which candidate each class of the data set is. */
+static moeclip_code find_right(evaluating *r, moeclip_error *err) {
+  size_t n_own = moeclip_dataset_classes(r->dataset);
+  sorted_name *sorted = mc_alloc(r->n_classes, sizeof *sorted);
+  r->right = mc_alloc(n_own, sizeof *r->right);
+  moeclip_code code = sorted && r->right ? MOECLIP_OK : mc_fail_memory(err, r->n_classes * sizeof *sorted, "labels");
+  for (size_t i = 0; code == MOECLIP_OK && i < r->n_classes; i++) sorted[i] = (sorted_name){r->classes[i], i};
+  if (code == MOECLIP_OK) qsort(sorted, r->n_classes, sizeof *sorted, by_name);
+  for (size_t c = 0; code == MOECLIP_OK && c < n_own; c++) {
+    const char *name = moeclip_dataset_class_name(r->dataset, c);
+    size_t low = 0, high = r->n_classes;
+    while (low < high) {
+      size_t middle = low + (high - low) / 2;
+      if (strcmp(sorted[middle].name, name) < 0) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == r->n_classes || strcmp(sorted[low].name, name) != 0) {
+      code = mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: its class \"%.100s\" is not among the labels to choose from",
+                     moeclip_dataset_path(r->dataset), name);
+    } else {
+      r->right[c] = sorted[low].at;
+    }
+  }
+  free(sorted);
+  return code;
+}
+
+/* The candidates of all groups, each name once. */
+static moeclip_code unite(evaluating *r, moeclip_error *err) {
+  const moeclip_evaluate_options *o = r->options;
+  size_t n = 0, at = 0, kept = 0;
+  for (size_t g = 0; g < o->n_among; g++) n += o->among[g].n_labels;
+  if (n == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the list of labels to choose from is empty");
+  r->classes = mc_alloc(n, sizeof *r->classes);
+  r->group_end = mc_alloc(o->n_among, sizeof *r->group_end);
+  if (!r->classes || !r->group_end) return mc_fail_memory(err, n * sizeof *r->classes, "labels");
+  for (size_t g = 0; g < o->n_among; g++) {
+    for (size_t i = 0; i < o->among[g].n_labels; i++) r->classes[at++] = o->among[g].labels[i];
+    r->group_end[g] = at;
+  }
+  if (!drop_repeated(r->classes, n)) return mc_fail_memory(err, n * sizeof(sorted_name), "labels");
+  for (size_t g = 0, i = 0; g < o->n_among; g++) {
+    for (; i < r->group_end[g]; i++) {
+      if (r->classes[i]) r->classes[kept++] = r->classes[i];
+    }
+    r->group_end[g] = kept;
+  }
+  r->n_classes = kept;
+  return find_right(r, err);
+}
+
+static moeclip_code choose_candidates(evaluating *r, moeclip_error *err) {
+  if (r->options->among) return unite(r, err);
+  r->n_classes = moeclip_dataset_classes(r->dataset);
+  r->classes = mc_alloc(r->n_classes, sizeof *r->classes);
+  if (!r->classes) return mc_fail_memory(err, r->n_classes * sizeof *r->classes, "class names");
+  for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
+  return MOECLIP_OK;
+}
+
 static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moeclip_evaluation *out, moeclip_error *err) {
   moeclip_learner *l = r->l;
   const moeclip_evaluate_options *o = r->options;
@@ -70,7 +162,7 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no test pictures", moeclip_dataset_path(r->dataset));
   }
   choose_templates(r);
-  r->n_classes = moeclip_dataset_classes(r->dataset);
+  MC_TRY(choose_candidates(r, err));
   r->split = (mc_dataset_split){r->dataset, MOECLIP_TEST};
   r->all = mc_dataset_source(&r->split);
   if (o->max_images > 0 && (uint64_t)o->max_images < n) {
@@ -83,20 +175,27 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     n = (size_t)o->max_images;
   }
   out->n_routes = l->n_tasks + 1;
-  out->n_classes = r->n_classes;
+  out->n_classes = moeclip_dataset_classes(r->dataset);
   out->routed = calloc((size_t)out->n_routes, sizeof *out->routed);
   out->routed_right = calloc((size_t)out->n_routes, sizeof *out->routed_right);
-  out->class_n = calloc(r->n_classes + 1, sizeof *out->class_n);
-  out->class_right = calloc(r->n_classes + 1, sizeof *out->class_right);
+  out->class_n = calloc(out->n_classes + 1, sizeof *out->class_n);
+  out->class_right = calloc(out->n_classes + 1, sizeof *out->class_right);
   r->features = calloc((size_t)out->n_routes, sizeof *r->features);
-  r->classes = mc_alloc(r->n_classes, sizeof *r->classes);
   r->pictures = mc_alloc((size_t)o->batch, embed * sizeof *r->pictures);
   r->tasks = mc_alloc((size_t)o->batch, sizeof *r->tasks);
-  if (!out->routed || !out->routed_right || !out->class_n || !out->class_right || !r->features || !r->classes ||
+  if (!out->routed || !out->routed_right || !out->class_n || !out->class_right || !r->features ||
       !r->pictures || !r->tasks) {
     return mc_fail_memory(err, (size_t)o->batch * embed * sizeof *r->pictures, "an evaluation");
   }
-  for (size_t c = 0; c < r->n_classes; c++) r->classes[c] = moeclip_dataset_class_name(r->dataset, c);
+  if (o->among && o->within_task) {
+    r->inside = calloc((size_t)out->n_routes, sizeof *r->inside);
+    if (!r->inside) return mc_fail_memory(err, (size_t)out->n_routes * sizeof *r->inside, "labels");
+  }
+  if (l->method->score && l->n_tasks > 0 && o->task != MOECLIP_TASK_NONE) {
+    r->scores = mc_alloc((size_t)o->batch, r->n_classes * sizeof *r->scores);
+    r->best = mc_alloc((size_t)o->batch, sizeof *r->best);
+    if (!r->scores || !r->best) return mc_fail_memory(err, (size_t)o->batch * r->n_classes * sizeof *r->scores, "scores");
+  }
   mc_image_source source = {n, r, load_chosen, name_chosen};
   mc_loader_options loader = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
                               .augment = o->training_crop != 0, .seed = o->seed,
@@ -114,6 +213,20 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
   return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
 }
 
+/* Each group with its own prompts. */
+static moeclip_code group_features(evaluating *r, int route, const mc_gate_noise *noise, float *out, moeclip_error *err) {
+  size_t begin = 0, embed = (size_t)r->l->model->clip->sizes.embed;
+  if (!r->group_end) {
+    return mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes, noise, out, err);
+  }
+  for (size_t g = 0; g < r->options->n_among; begin = r->group_end[g++]) {
+    const moeclip_label_group *group = &r->options->among[g];
+    MC_TRY(mc_class_features(r->l, route, group->templates, group->templates ? group->n_templates : 0, r->classes + begin,
+                             r->group_end[g] - begin, noise, out + begin * embed, err));
+  }
+  return MOECLIP_OK;
+}
+
 /* Class features through one route, made when the first picture takes it. Those that are wanted by all ranks anyway are made
  * beforehand, together. */
 static moeclip_code route_features(evaluating *r, int route, const float **out, moeclip_error *err) {
@@ -123,8 +236,7 @@ static moeclip_code route_features(evaluating *r, int route, const float **out, 
     *kept = mc_alloc(n, sizeof **kept);
     if (!*kept) return mc_fail_memory(err, n * sizeof **kept, "class features");
     mc_gate_noise noise = {mc_seed_of(r->options->seed, 1), (uint64_t)route, 0};
-    MC_TRY(mc_class_features(r->l, route, r->templates, r->n_templates, r->classes, r->n_classes,
-                             r->options->gate_noise ? &noise : NULL, *kept, err));
+    MC_TRY(group_features(r, route, r->options->gate_noise ? &noise : NULL, *kept, err));
   }
   *out = *kept;
   return MOECLIP_OK;
@@ -148,11 +260,59 @@ static moeclip_code route_batch(evaluating *r, const mc_batch *batch, moeclip_er
   return batch->n ? mc_route(l, pixels, batch->n, o->selection, r->tasks, NULL, NULL, err) : MOECLIP_OK;
 }
 
-static size_t best_class(const float *picture, const float *classes, size_t n_classes, size_t embed) {
+/* By the method's own scores, not by cosines alone. best [batch->n]. */
+static moeclip_code score_batch(evaluating *r, int n, size_t *best, moeclip_error *err) {
+  moeclip_learner *l = r->l;
+  size_t embed = (size_t)l->model->clip->sizes.embed, n_classes = r->n_classes;
+  float scale = expf(mc_learner_clip(l)->logit_scale.value[0]);
+  mc_choices choices = {n_classes, r->classes, -1};
+  for (int i = 0; i < n; i++) {
+    const float *classes;
+    MC_TRY(route_features(r, r->tasks[i], &classes, err));
+    for (size_t c = 0; c < n_classes; c++) {
+      double cosine = 0;
+      for (size_t k = 0; k < embed; k++) cosine += (double)r->pictures[(size_t)i * embed + k] * classes[c * embed + k];
+      r->scores[(size_t)i * n_classes + c] = scale * (float)cosine;
+    }
+  }
+  MC_TRY(l->method->score(l, r->pictures, n, &choices, r->scores, r->tasks, err));
+  for (int i = 0; i < n; i++) {
+    const float *scores = r->scores + (size_t)i * n_classes;
+    best[i] = 0;
+    for (size_t c = 1; c < n_classes; c++) {
+      if (scores[c] > scores[best[i]]) best[i] = c;
+    }
+  }
+  return MOECLIP_OK;
+}
+
+/* The candidates that are classes of a task. *out NULL: all are meant. */
+static moeclip_code classes_within(evaluating *r, int route, const bool **out, moeclip_error *err) {
+  *out = NULL;
+  if (!r->inside || route < 0) return MOECLIP_OK;
+  const mc_task *t = &r->l->tasks[route];
+  bool *inside = r->inside[route + 1];
+  if (!inside) {
+    inside = r->inside[route + 1] = calloc(r->n_classes + 1, sizeof *inside);
+    if (!inside) return mc_fail_memory(err, r->n_classes, "labels");
+    bool any = false;
+    for (size_t c = 0; c < r->n_classes; c++) {
+      for (size_t k = 0; k < t->n_classes && !inside[c]; k++) inside[c] = strcmp(t->classes[k], r->classes[c]) == 0;
+      any = any || inside[c];
+    }
+    for (size_t c = 0; !any && c < r->n_classes; c++) inside[c] = true;
+  }
+  *out = inside;
+  return MOECLIP_OK;
+}
+
+/* inside: NULL for all. */
+static size_t best_class(const float *picture, const float *classes, const bool *inside, size_t n_classes, size_t embed) {
   size_t best = 0;
   double highest = -INFINITY;
   for (size_t c = 0; c < n_classes; c++) {
     double cosine = 0;
+    if (inside && !inside[c]) continue;
     for (size_t k = 0; k < embed; k++) cosine += (double)picture[k] * classes[c * embed + k];
     if (cosine > highest) {
       highest = cosine;
@@ -164,13 +324,17 @@ static size_t best_class(const float *picture, const float *classes, size_t n_cl
 
 static moeclip_code count_batch(evaluating *r, const mc_batch *batch, moeclip_evaluation *out, moeclip_error *err) {
   size_t embed = (size_t)r->l->model->clip->sizes.embed;
+  if (r->scores) MC_TRY(score_batch(r, batch->n, r->best, err));
   for (int i = 0; i < batch->n; i++) {
     const float *classes = NULL;
+    const bool *inside = NULL;
     int route = r->tasks[i];
-    MC_TRY(route_features(r, route, &classes, err));
+    if (!r->scores) MC_TRY(route_features(r, route, &classes, err));
+    if (!r->scores) MC_TRY(classes_within(r, route, &inside, err));
     size_t item = r->order ? r->order[batch->index[i]] : batch->index[i];
     size_t label = (size_t)moeclip_dataset_label(r->dataset, MOECLIP_TEST, item);
-    bool right = best_class(r->pictures + (size_t)i * embed, classes, r->n_classes, embed) == label;
+    size_t best = r->scores ? r->best[i] : best_class(r->pictures + (size_t)i * embed, classes, inside, r->n_classes, embed);
+    bool right = best == (r->right ? r->right[label] : label);
     out->n++;
     out->n_right += right;
     out->routed[route + 1]++;
@@ -191,7 +355,7 @@ static moeclip_code expected_features(evaluating *r, moeclip_error *err) {
     if (strcmp(l->tasks[t].name, moeclip_dataset_name(r->dataset)) == 0) route = t;
   }
   if (route == MOECLIP_TASK_AUTO) route = MOECLIP_TASK_NONE;
-  if (!r->comm || r->options->gate_noise) return MOECLIP_OK;
+  if (!r->comm || r->options->gate_noise || r->group_end) return MOECLIP_OK;
   float *out = mc_alloc(r->n_classes * embed + 1, sizeof *out);
   int64_t *rows = mc_alloc((size_t)size + 1, sizeof *rows);
   r->features[route + 1] = out;
@@ -278,12 +442,18 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
   mc_loader_destroy(r.loader);
   mc_loader_destroy(r.second);
   for (int t = 0; r.features && t < out->n_routes; t++) free(r.features[t]);
+  for (int t = 0; r.inside && t < out->n_routes; t++) free(r.inside[t]);
+  free(r.inside);
   free(r.features);
   free(r.broken.text);
   free(r.classes);
+  free(r.group_end);
+  free(r.right);
   free(r.order);
   free(r.pictures);
   free(r.tasks);
+  free(r.scores);
+  free(r.best);
   if (code != MOECLIP_OK) moeclip_evaluation_clear(out);
   return code;
 }

@@ -1,4 +1,4 @@
-/* Learning one task: the selector's autoencoder, then the experts and the router, then freezing. */
+/* Learning one task, whatever the method: checkpoints, resuming, going back after a failure. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,24 +6,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "learn/dynamic.h"
-#include "learn/learner.h"
-#include "learn/select_train.h"
 #include "comm/comm.h"
-#include "train/task.h"
-
-typedef struct learning {
-  moeclip_learner *l;
-  moeclip_comm *comm; /* NULL: alone */
-  const moeclip_dataset *dataset;
-  const moeclip_task_options *options;
-  const moeclip_callbacks *callbacks;
-  int32_t *labels;
-  char *run_key;             /* what this run depends on: a checkpoint of another one is refused */
-  moeclip_tensors *resume;   /* the checkpoint's tensors, when there is one */
-  int64_t first_step;
-  double selector_seconds;
-} learning;
+#include "learn/method.h"
 
 static moeclip_code check_options(const moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
                                   moeclip_error *err) {
@@ -55,7 +39,7 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
   return MOECLIP_OK;
 }
 
-static moeclip_code describe_run(learning *r, moeclip_error *err) {
+static moeclip_code describe_run(mc_learning *r, moeclip_error *err) {
   const moeclip_task_options *o = r->options;
   r->run_key = mc_format(
       "task %d %s, %zu pictures, %zu classes, iterations %lld, epochs %lld, batch %d, lr %.9g, decay %.9g, smoothing %.9g, "
@@ -65,10 +49,16 @@ static moeclip_code describe_run(learning *r, moeclip_error *err) {
       o->weight_decay, o->label_smoothing, (long long)mc_task_warmup(o), o->dropout, o->balance, o->shots_augment_once,
       (long long)o->selector_iterations, o->selector_learning_rate, o->threshold, o->selector_false_alarms,
       (unsigned long long)r->l->options.seed, moeclip_model_fingerprint(r->l->model));
+  if (r->run_key && r->l->method->run_key) {
+    char *common = r->run_key, *more = r->l->method->run_key(r);
+    r->run_key = more ? mc_format("%s, method %s, %s", common, r->l->method->name, more) : NULL;
+    free(common);
+    free(more);
+  }
   return r->run_key ? MOECLIP_OK : mc_fail_memory(err, 512, "a checkpoint");
 }
 
-static moeclip_code write_checkpoint_alone(learning *r, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
+static moeclip_code write_checkpoint_alone(mc_learning *r, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
   moeclip_tensors *t = NULL;
   char number[32], task[32];
   snprintf(number, sizeof number, "%lld", (long long)step);
@@ -85,13 +75,13 @@ static moeclip_code write_checkpoint_alone(learning *r, int64_t step, const mc_a
 }
 
 static moeclip_code write_checkpoint(void *context, int64_t step, const mc_adamw *optimizer, moeclip_error *err) {
-  learning *r = context;
+  mc_learning *r = context;
   moeclip_code code = moeclip_comm_rank(r->comm) == 0 ? write_checkpoint_alone(r, step, optimizer, err) : MOECLIP_OK;
   return moeclip_comm_agree(r->comm, code, err);
 }
 
 /* Opens the checkpoint when there is one, and takes over the learner's half-trained state from it. */
-static moeclip_code resume(learning *r, moeclip_error *err) {
+static moeclip_code resume(mc_learning *r, moeclip_error *err) {
   const char *path = r->options->checkpoint;
   bool there = false;
   moeclip_code code = path ? mc_file_exists(path, &there, err) : MOECLIP_OK;
@@ -116,77 +106,53 @@ static moeclip_code resume(learning *r, moeclip_error *err) {
   return code == MOECLIP_OK ? code : mc_fail_prefix(err, path);
 }
 
-static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *err) {
-  (void)context;
-  (void)name;
-  return mc_param_unfreeze(p, err);
+static moeclip_code method_step(void *context, mc_training_step *s, double *loss, moeclip_error *err) {
+  mc_learning *r = context;
+  return r->l->method->step(r, s, loss, err);
 }
 
-static moeclip_code refreeze(void *context, const char *name, mc_param *p, moeclip_error *err) {
-  (void)context;
-  (void)name;
-  (void)err;
-  mc_param_freeze(p);
-  return MOECLIP_OK;
-}
-
-/* Experts and a router for the new task. */
-static moeclip_code open_task(moeclip_learner *l, moeclip_error *err) {
-  /* A shared router knows the experts of its start alone. */
-  if (l->options.shared_router && l->adapters->n_routers > 0) return MOECLIP_OK;
-  int needed = l->options.top_k > l->options.freeze_per_task ? l->options.top_k : l->options.freeze_per_task;
-  if (mc_adapters_unfrozen(l->adapters) < needed) {
-    MC_TRY(mc_adapters_grow(l->adapters, 2 * needed, l->options.seed, err));
-  }
-  return mc_adapters_add_router(l->adapters, err);
-}
-
-/* split: what its pictures come from, which must outlive it. */
-static mc_task_training training_of(learning *r, mc_dataset_split *split) {
+mc_task_training mc_training_of(mc_learning *r) {
   moeclip_learner *l = r->l;
   const mc_task *task = &l->tasks[l->n_tasks - 1];
-  *split = (mc_dataset_split){r->dataset, MOECLIP_TRAIN};
   return (mc_task_training){.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
-                        .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
-                        .classes = (const char *const *)task->classes, .n_classes = task->n_classes, .template = task->templates[0], .options = r->options,
-                        .seed = l->options.seed, .pictures = mc_dataset_source(split), .labels = r->labels,
-                        .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
-                        .context = r, .resume = r->resume, .first_step = r->first_step};
+                            .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
+                            .classes = r->classes, .n_classes = r->n_classes, .template = task->templates[0], .options = r->options,
+                            .seed = l->options.seed, .pictures = r->pictures, .labels = r->labels,
+                            .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
+                            .context = r, .resume = r->resume, .first_step = r->first_step,
+                            .one_pass = l->method->traits & MC_METHOD_ONE_PASS, .step = l->method->step ? method_step : NULL};
 }
 
-static moeclip_code train_weights(learning *r, moeclip_learn_report *report, moeclip_error *err) {
-  moeclip_learner *l = r->l;
-  mc_dataset_split split;
-  mc_task_training t = training_of(r, &split);
-  if (l->adapters) {
-    /* The counts of a resumed task come from the checkpoint: preparing must not forget them. */
-    MC_TRY(mc_adapters_train(l->adapters, t.router, r->resume != NULL, err));
-  } else {
-    MC_TRY(mc_clip_each(l->tuned, unfreeze, NULL, err));
-  }
-  moeclip_code code = mc_train_task(&t, report, err);
-  if (l->adapters) {
-    mc_adapters_train(l->adapters, -1, true, NULL);
-    int most = l->options.dynamic_experts ? l->adapters->sizes.n_experts : l->options.freeze_per_task;
-    if (code == MOECLIP_OK) mc_adapters_freeze_most_used(l->adapters, most);
-  } else {
-    mc_clip_each(l->tuned, refreeze, NULL, NULL);
-  }
-  return code;
+static moeclip_code train(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  mc_task_training t = mc_training_of(r);
+  return mc_train_task(&t, report, err);
+}
+
+static moeclip_code run_task(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {
+  const mc_method *m = r->l->method;
+  moeclip_error second;
+  moeclip_code code = m->begin_task(r, report, err);
+  if (code == MOECLIP_OK) code = train(r, report, err);
+  moeclip_code ended = m->end_task(r, code == MOECLIP_OK, report, code == MOECLIP_OK ? err : &second);
+  return code == MOECLIP_OK ? ended : code;
 }
 
 /* What this rank does without the others. */
-static moeclip_code prepare(learning *r, moeclip_error *err) {
+static moeclip_code prepare(mc_learning *r, moeclip_error *err) {
   size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN);
   MC_TRY(describe_run(r, err));
-  r->labels = mc_alloc(n, sizeof *r->labels);
-  if (!r->labels) return mc_fail_memory(err, n * sizeof *r->labels, "labels");
-  for (size_t i = 0; i < n; i++) r->labels[i] = moeclip_dataset_label(r->dataset, MOECLIP_TRAIN, i);
+  int32_t *labels = mc_alloc(n, sizeof *labels);
+  const char **classes = mc_alloc(r->n_classes, sizeof *classes);
+  r->labels = r->set_labels = labels;
+  r->classes = r->set_classes = classes;
+  if (!labels || !classes) return mc_fail_memory(err, n * sizeof *labels + r->n_classes * sizeof *classes, "labels");
+  for (size_t i = 0; i < n; i++) labels[i] = moeclip_dataset_label(r->dataset, MOECLIP_TRAIN, i);
+  for (size_t i = 0; i < r->n_classes; i++) classes[i] = moeclip_dataset_class_name(r->dataset, i);
   return MOECLIP_OK;
 }
 
 /* All ranks must see the same data and have been given the same options. */
-static moeclip_code check_same(const learning *r, moeclip_error *err) {
+static moeclip_code check_same(const mc_learning *r, moeclip_error *err) {
   uint64_t hash = mc_comm_hash(0, r->run_key, strlen(r->run_key));
   hash = mc_comm_hash(hash, r->labels, moeclip_dataset_count(r->dataset, MOECLIP_TRAIN) * sizeof *r->labels);
   for (size_t c = 0; c < moeclip_dataset_classes(r->dataset); c++) {
@@ -196,46 +162,25 @@ static moeclip_code check_same(const learning *r, moeclip_error *err) {
   return mc_comm_same(r->comm, hash, "training pictures, classes or options", err);
 }
 
-static moeclip_code learn(learning *r, moeclip_learn_report *report, moeclip_error *err) {
+static moeclip_code learn(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {
   moeclip_learner *l = r->l;
   const moeclip_task_options *o = r->options;
-  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN), n_classes = moeclip_dataset_classes(r->dataset);
+  size_t n = moeclip_dataset_count(r->dataset, MOECLIP_TRAIN);
   MC_TRY(moeclip_comm_agree(r->comm, prepare(r, err), err));
   if (r->comm) MC_TRY(check_same(r, err));
   MC_TRY(moeclip_comm_agree(r->comm, resume(r, err), err));
   report->resumed = r->resume != NULL;
   if (!r->resume) {
-    const char **classes = mc_alloc(n_classes, sizeof *classes);
     mc_task task;
-    if (!classes) return mc_fail_memory(err, n_classes * sizeof *classes, "class names");
-    for (size_t i = 0; i < n_classes; i++) classes[i] = moeclip_dataset_class_name(r->dataset, i);
-    moeclip_code code = mc_task_init(&task, moeclip_dataset_name(r->dataset), classes, n_classes, o->templates,
-                                     o->n_templates, err);
-    free(classes);
-    MC_TRY(code);
-    task.iterations = mc_task_steps(o, n);
+    MC_TRY(mc_task_init(&task, moeclip_dataset_name(r->dataset), r->classes, r->n_classes, o->templates, o->n_templates, err));
+    task.iterations = l->method->traits & MC_METHOD_ONE_PASS ? mc_one_pass_steps(o, n) : mc_task_steps(o, n);
     task.images = (int64_t)n;
     MC_TRY(mc_learner_add_task(l, &task, err));
-    if (l->adapters && !l->options.dynamic_experts) MC_TRY(open_task(l, err));
-    if (l->selector) {
-      mc_dataset_split split = {r->dataset, MOECLIP_TRAIN};
-      mc_image_source pictures = mc_dataset_source(&split);
-      double began = mc_now();
-      MC_TRY(mc_train_selector(l, l->n_tasks - 1, &pictures, r->labels, o, r->callbacks, report, err));
-      report->selector_seconds = mc_now() - began;
-    }
-    if (l->adapters && l->options.dynamic_experts) {
-      mc_dataset_split split;
-      mc_task_training training = training_of(r, &split);
-      double began = mc_now();
-      MC_TRY(mc_open_dynamic(l, &training, err));
-      report->probe_seconds = mc_now() - began;
-    }
   }
-  MC_TRY(train_weights(r, report, err));
+  report->threshold = NAN;
+  MC_TRY(run_task(r, report, err));
   report->task = l->n_tasks - 1;
   MC_TRY(moeclip_learner_parameters(l, report->task, &report->parameters, err));
-  report->threshold = l->selector ? mc_selector_threshold(l->selector, l->n_tasks - 1) : NAN;
   mc_learner_drop_features(l); /* experts that were not frozen have changed, for every task that uses them */
   return MOECLIP_OK;
 }
@@ -252,7 +197,9 @@ moeclip_code moeclip_learner_learn(moeclip_learner *l, const moeclip_dataset *da
   if (!report) report = &own;
   *report = (moeclip_learn_report){.task = -1};
   MC_TRY(moeclip_comm_agree(l->model->options.comm, check_options(l, dataset, options, err), err));
-  learning r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = options, .callbacks = callbacks};
+  mc_learning r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = options, .callbacks = callbacks,
+                   .split = {dataset, MOECLIP_TRAIN}, .n_classes = moeclip_dataset_classes(dataset)};
+  r.pictures = mc_dataset_source(&r.split);
   /* What the learner knows now, to go back to if this fails. */
   moeclip_code code = moeclip_tensors_create(&before, err);
   if (code == MOECLIP_OK) code = mc_state_store(l, before, err);
@@ -268,7 +215,8 @@ moeclip_code moeclip_learner_learn(moeclip_learner *l, const moeclip_dataset *da
   }
   moeclip_tensors_destroy(before);
   moeclip_tensors_destroy(r.resume);
-  free(r.labels);
+  free(r.set_labels);
+  free(r.set_classes);
   free(r.run_key);
   return code;
 }

@@ -5,13 +5,26 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "learn/method.h"
 
 const char *const mc_default_template[1] = {"a photo of a {}."};
 
 void moeclip_learner_options_defaults(moeclip_learner_options *o) {
-  *o = (moeclip_learner_options){.mode = MOECLIP_MODE_MOE, .n_experts = 22, .top_k = 2, .bottleneck = 64,
-                                 .freeze_per_task = 2, .text_adapters = 1, .use_selector = 1, .selector_hidden = 100, .selector_layer = -1,
-                                 .dynamic_margin = 0.02, .dynamic_probe = 40};
+  *o = (moeclip_learner_options){.mode = MOECLIP_MODE_MOE,
+                                 .n_experts = 22,
+                                 .top_k = 2,
+                                 .bottleneck = 64,
+                                 .freeze_per_task = 2,
+                                 .text_adapters = 1,
+                                 .use_selector = 1,
+                                 .selector_hidden = 100,
+                                 .selector_layer = -1,
+                                 .dynamic_margin = 0.02,
+                                 .dynamic_probe = 40,
+                                 .ridge_hidden = 2048,
+                                 .ridge_gamma = 1,
+                                 .ridge_fusion = 0.9,
+                                 .ridge_pictures = 8192};
 }
 
 void moeclip_task_options_defaults(moeclip_task_options *o) {
@@ -97,6 +110,7 @@ void mc_learner_empty(moeclip_learner *l) {
   l->adapters = NULL;
   l->tuned = NULL;
   l->selector = NULL;
+  l->own = NULL;
   l->tasks = NULL;
   l->n_tasks = 0;
   l->task_features = NULL;
@@ -111,6 +125,7 @@ void mc_learner_clear_knowledge(moeclip_learner *l) {
   mc_adapters_destroy(l->adapters);
   mc_clip_destroy(l->tuned);
   mc_selector_destroy(l->selector);
+  if (l->own) l->method->clear(l);
   mc_learner_empty(l);
 }
 

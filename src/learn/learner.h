@@ -24,11 +24,13 @@ typedef struct mc_label_cache {
 } mc_label_cache;
 
 struct moeclip_learner {
+  const struct mc_method *method;  /* method.h */
   moeclip_model *model;
   moeclip_learner_options options; /* alexnet points to own memory */
-  mc_adapters *adapters;           /* mixture of experts; NULL when fine-tuning */
-  mc_clip *tuned;                  /* fine-tuning: the changed weights; else NULL */
-  mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL when fine-tuning or without */
+  mc_adapters *adapters;           /* mixture of experts; else NULL */
+  mc_clip *tuned;                  /* the changed weights of a method that changes CLIP's own; else NULL */
+  mc_selector *selector;           /* autoencoder t of task t, and number 0; NULL without adapters, or without selector */
+  void *own;                       /* what else the method knows; or NULL */
   mc_feature_extractor extractor;  /* what the selector looks at */
   char alexnet_hash[65];           /* SHA-256 of the AlexNet file, or empty */
   mc_task *tasks;

@@ -5,8 +5,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/sha256.h"
-#include "learn/learner.h"
-#include "learn/select_train.h"
+#include "learn/method.h"
 #include "train/watch.h"
 
 _Static_assert((int)MC_SELECTOR_AUTOENCODER == MOECLIP_SELECTOR_AUTOENCODER && (int)MC_SELECTOR_GAUSSIAN == MOECLIP_SELECTOR_GAUSSIAN &&
@@ -14,6 +13,10 @@ _Static_assert((int)MC_SELECTOR_AUTOENCODER == MOECLIP_SELECTOR_AUTOENCODER && (
                "one numbering of the selector's kinds");
 
 static moeclip_code check_options(const moeclip_learner_options *o, moeclip_error *err) {
+  const mc_method *method = mc_method_of(o->mode);
+  if (!method) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "mode %d: this version has no such method", (int)o->mode);
+  }
   if ((int)o->selector < MOECLIP_SELECTOR_AUTO || o->selector > MOECLIP_SELECTOR_PROTOTYPES) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector %d: there is no such kind", (int)o->selector);
   }
@@ -22,13 +25,13 @@ static moeclip_code check_options(const moeclip_learner_options *o, moeclip_erro
                    "router for each task", o->dynamic_margin, (long long)o->dynamic_probe);
   }
   if (o->n_experts < 1 || o->top_k < 1 || o->bottleneck < 1 || o->freeze_per_task < 0 || o->selector_hidden < 1 ||
-      o->selector_layer < -1 || (o->mode != MOECLIP_MODE_MOE && o->mode != MOECLIP_MODE_FINETUNE)) {
+      o->selector_layer < -1) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                    "experts %d, top-k %d, bottleneck %d and selector width %d must be at least 1, frozen experts a task %d at "
                    "least 0, selector layer %d at least -1",
                    o->n_experts, o->top_k, o->bottleneck, o->selector_hidden, o->freeze_per_task, o->selector_layer);
   }
-  return MOECLIP_OK;
+  return method->check ? method->check(o, err) : MOECLIP_OK;
 }
 
 static moeclip_code hash_file(const char *path, char out[65], moeclip_error *err) {
@@ -49,13 +52,14 @@ moeclip_code mc_learner_frame(moeclip_model *model, const moeclip_learner_option
   *out = l;
   if (!l) return mc_fail_memory(err, sizeof *l, "a learner");
   l->model = model;
+  l->method = mc_method_of(options->mode);
   l->options = *options;
   l->options.alexnet = NULL;
   if (options->dynamic_experts) l->options.n_experts = options->top_k;
   if (l->options.selector == MOECLIP_SELECTOR_AUTO) {
     l->options.selector = alexnet ? MOECLIP_SELECTOR_AUTOENCODER : MOECLIP_SELECTOR_GAUSSIAN;
   }
-  if (l->options.mode == MOECLIP_MODE_FINETUNE) return MOECLIP_OK;
+  if (!(l->method->traits & MC_METHOD_ADAPTERS)) return MOECLIP_OK; /* nothing for a selector to look at */
   if (alexnet) {
     l->options.alexnet = mc_strdup(alexnet);
     if (!l->options.alexnet) return mc_fail_memory(err, strlen(alexnet), "a file name");
@@ -83,19 +87,8 @@ moeclip_code moeclip_learner_create(moeclip_model *model, const moeclip_learner_
     moeclip_learner_options_defaults(&defaults);
     options = &defaults;
   }
-  const mc_clip *clip = model->clip;
-  mc_adapter_sizes sizes = {.n_experts = options->dynamic_experts ? options->top_k : options->n_experts, .bottleneck = options->bottleneck, .top_k = options->top_k,
-                            .scale = MC_EXPERT_SCALE, .text = options->text_adapters != 0};
   moeclip_code code = mc_learner_frame(model, options, options->alexnet, &l, err);
-  if (code == MOECLIP_OK && options->mode == MOECLIP_MODE_FINETUNE) {
-    code = mc_model_copy_clip(model, &l->tuned, err);
-  } else if (code == MOECLIP_OK) {
-    code = mc_adapters_create(&sizes, clip->visual.n_layers, clip->visual.width, clip->text.n_layers, clip->text.width,
-                              options->seed, &l->adapters, err);
-    if (code == MOECLIP_OK && options->use_selector) {
-      code = mc_selector_create(l->extractor.kind, l->extractor.dim, options->selector_hidden, &l->selector, err);
-    }
-  }
+  if (code == MOECLIP_OK) code = l->method->create(l, err);
   if (code != MOECLIP_OK) {
     moeclip_learner_destroy(l);
     return code;
@@ -156,8 +149,10 @@ moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_d
                                              moeclip_learn_report *report, moeclip_error *err) {
   moeclip_task_options defaults;
   moeclip_learn_report own;
-  if (!l->selector) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "this learner has no selector, so no reference set");
-  if (l->n_tasks > 0 || mc_selector_has_reference(l->selector)) {
+  if (!l->method->reference) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the method %s has no use for a reference set", l->method->name);
+  }
+  if (l->n_tasks > 0 || moeclip_learner_has_reference(l)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the reference set is learned once, before the first task");
   }
   if (!options) {
@@ -172,10 +167,8 @@ moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_d
   }
   if (!report) report = &own;
   *report = (moeclip_learn_report){.task = -1};
-  mc_dataset_split split = {dataset, MOECLIP_TRAIN};
-  mc_image_source pictures = mc_dataset_source(&split);
   double began = mc_now();
-  MC_TRY(mc_train_selector(l, -1, &pictures, NULL, options, callbacks, report, err));
+  MC_TRY(l->method->reference(l, dataset, options, callbacks, report, err));
   report->seconds = report->selector_seconds = mc_now() - began;
   return MOECLIP_OK;
 }

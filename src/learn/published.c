@@ -258,8 +258,8 @@ moeclip_code moeclip_learner_from_published(moeclip_model *model, const char *pa
 
 static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, moeclip_error *err) {
   const char *why = NULL;
-  if (l->tuned) {
-    why = "a fine-tuned CLIP has no experts";
+  if (!l->adapters) {
+    why = l->tuned ? "a fine-tuned CLIP has no experts" : "its method has no experts";
   } else if (l->n_tasks == 0) {
     why = "nothing was learned yet";
   } else if (l->model->clip->sizes.activation != MC_QUICK_GELU) {

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "files/collection.h"
-#include "learn/learner.h"
+#include "learn/method.h"
 
 #define FORMAT "state 1"
 
@@ -36,7 +36,7 @@ static char *state_text(moeclip_learner *l) {
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o->seed);
   json_t *root = json_pack(
       "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:s, s:b, s:i, s:i, s:s}, s:o}", "mode",
-      o->mode == MOECLIP_MODE_FINETUNE ? "finetune" : "moe", "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
+      l->method->name, "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
       "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind", kinds[o->selector],
       "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
@@ -44,23 +44,10 @@ static char *state_text(moeclip_learner *l) {
   if (root && o->dynamic_experts) {
     mc_json_set(&root, "dynamic", json_pack("{s:f, s:I}", "margin", o->dynamic_margin, "probe", (json_int_t)o->dynamic_probe));
   }
+  if (root && l->method->options_to_json) mc_json_set(&root, l->method->name, l->method->options_to_json(l));
   char *text = root ? mc_json_text(root, JSON_COMPACT) : NULL;
   json_decref(root);
   return text;
-}
-
-/* One row a block, frozen flags and counts. */
-static moeclip_code store_block(const mc_moe *m, const char *tower, int i, moeclip_tensors *out, moeclip_error *err) {
-  char name[64];
-  int64_t n = m->n_experts;
-  uint8_t *frozen = mc_alloc((size_t)n, 1);
-  if (!frozen) return mc_fail_memory(err, (size_t)n, "a state");
-  for (int e = 0; e < m->n_experts; e++) frozen[e] = m->experts[e].frozen;
-  snprintf(name, sizeof name, "frozen.%s.%d", tower, i);
-  moeclip_code code = moeclip_tensors_add(out, name, MOECLIP_U8, 1, &n, frozen, 1, err);
-  free(frozen);
-  snprintf(name, sizeof name, "counts.%s.%d", tower, i);
-  return code == MOECLIP_OK ? moeclip_tensors_add(out, name, MOECLIP_I64, 1, &n, m->counts, 1, err) : code;
 }
 
 moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_error *err) {
@@ -70,11 +57,7 @@ moeclip_code mc_state_store(moeclip_learner *l, moeclip_tensors *out, moeclip_er
   if (code == MOECLIP_OK) code = moeclip_tensors_set_metadata(out, "moeclip.state", text, err);
   free(text);
   MC_TRY(code);
-  if (l->tuned) return mc_clip_store(l->tuned, MOECLIP_F32, out, err);
-  MC_TRY(mc_adapters_store(l->adapters, out, err));
-  for (int i = 0; i < l->adapters->visual_layers; i++) MC_TRY(store_block(&l->adapters->visual[i], "visual", i, out, err));
-  for (int i = 0; i < l->adapters->text_layers; i++) MC_TRY(store_block(&l->adapters->text[i], "text", i, out, err));
-  return l->selector ? mc_selector_store(l->selector, out, err) : MOECLIP_OK;
+  return l->method->store(l, out, err);
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------- */
@@ -90,7 +73,7 @@ static bool ends_in(const char *s, const char *ending) {
 }
 
 static moeclip_dtype dtype_of(const char *name) {
-  if (strncmp(name, "frozen.", 7) == 0 || strcmp(name, "selector.reference") == 0) return MOECLIP_U8;
+  if (strncmp(name, "frozen.", 7) == 0 || strncmp(name, "dropped.", 8) == 0) return MOECLIP_U8;
   if (strncmp(name, "counts.", 7) == 0) return MOECLIP_I64;
   if (strncmp(name, "optimizer.", 10) == 0 && ends_in(name, ".step")) return MOECLIP_I64;
   return strcmp(name, "selector.thresholds") == 0 ? MOECLIP_F64 : MOECLIP_F32;
@@ -100,6 +83,8 @@ static moeclip_dtype dtype_of(const char *name) {
 static moeclip_code check_dtypes(const moeclip_tensors *t, moeclip_error *err) {
   for (size_t i = 0; i < moeclip_tensors_count(t); i++) {
     const moeclip_tensor *x = moeclip_tensors_at(t, i);
+    /* Of these the readers know the types, which depend on what kind the learner is. */
+    if (strcmp(x->name, "selector.reference") == 0 || strncmp(x->name, "analytic.", 9) == 0) continue;
     if (x->dtype == dtype_of(x->name)) continue;
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: the tensor %s is of the type %s, not %s", x->name,
                    moeclip_dtype_name(x->dtype), moeclip_dtype_name(dtype_of(x->name)));
@@ -165,8 +150,12 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   const json_t *selector = json_object_get(root, "selector");
   char *end = NULL;
   moeclip_learner_options_defaults(o);
-  if (!mode || (strcmp(mode, "moe") != 0 && strcmp(mode, "finetune") != 0)) return wrong(err, "mode");
-  o->mode = strcmp(mode, "finetune") == 0 ? MOECLIP_MODE_FINETUNE : MOECLIP_MODE_MOE;
+  const mc_method *method = mc_method_by_name(mode);
+  if (!mode) return wrong(err, "mode");
+  if (!method) {
+    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "a state of the method \"%.40s\", which this moeclip does not have", mode);
+  }
+  o->mode = method->mode;
   if (seed) o->seed = strtoull(seed, &end, 10);
   if (!seed || !*seed || *end) bad = "seed";
   o->n_experts = number_of(root, "experts", 1, 65536, &bad);
@@ -190,6 +179,7 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
     o->dynamic_margin = json_number_value(json_object_get(dynamic, "margin"));
     o->dynamic_probe = number_of(dynamic, "probe", 10, 1000000000, &bad);
   }
+  if (method->options_of_json) method->options_of_json(json_object_get(root, method->name), o, &bad);
   return bad ? wrong(err, bad) : MOECLIP_OK;
 }
 
@@ -234,49 +224,6 @@ static moeclip_code restore_task(moeclip_learner *l, const json_t *task, moeclip
   return code;
 }
 
-static moeclip_code restore_block(mc_moe *m, const char *tower, int i, const moeclip_tensors *in, moeclip_error *err) {
-  char name[64];
-  snprintf(name, sizeof name, "frozen.%s.%d", tower, i);
-  const moeclip_tensor *frozen = moeclip_tensors_find(in, name);
-  if (!frozen || frozen->dtype != MOECLIP_U8 || frozen->n_bytes != (size_t)m->n_experts) return wrong(err, name);
-  for (int e = 0; e < m->n_experts; e++) m->experts[e].frozen = ((const uint8_t *)frozen->data)[e] != 0;
-  snprintf(name, sizeof name, "counts.%s.%d", tower, i);
-  const moeclip_tensor *counts = moeclip_tensors_find(in, name);
-  if (!counts || counts->dtype != MOECLIP_I64 || counts->n_bytes != (size_t)m->n_experts * sizeof *m->counts) {
-    return wrong(err, name);
-  }
-  memcpy(m->counts, counts->data, counts->n_bytes);
-  return MOECLIP_OK;
-}
-
-static moeclip_code restore_adapters(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
-  const mc_clip *clip = l->model->clip;
-  mc_adapter_sizes sizes = {.top_k = l->options.top_k, .scale = MC_EXPERT_SCALE, .seed = l->options.seed};
-  MC_TRY(mc_adapters_load(in, &sizes, &l->adapters, err));
-  mc_adapters *a = l->adapters;
-  bool text_fits = a->text_layers == 0 || (a->text_layers == clip->text.n_layers && a->text[0].width == clip->text.width);
-  if (a->visual_layers != clip->visual.n_layers || a->visual[0].width != clip->visual.width || !text_fits) {
-    return wrong(err, "its adapters are for a model of another size");
-  }
-  int wanted = l->options.shared_router && l->n_tasks > 1 ? 1 : l->n_tasks;
-  if (a->n_routers != wanted) return wrong(err, "the number of routers is not that of the tasks");
-  for (int i = 0; i < a->visual_layers; i++) MC_TRY(restore_block(&a->visual[i], "visual", i, in, err));
-  for (int i = 0; i < a->text_layers; i++) MC_TRY(restore_block(&a->text[i], "text", i, in, err));
-  return MOECLIP_OK;
-}
-
-static moeclip_code restore_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
-  mc_param read = {0};
-  moeclip_code code = mc_param_read(&read, context, name, p->rank, p->shape, true, err);
-  if (code != MOECLIP_OK) {
-    mc_param_clear(&read);
-    return code;
-  }
-  mc_param_clear(p);
-  *p = read;
-  return MOECLIP_OK;
-}
-
 static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const json_t *root, moeclip_error *err) {
   const char *backbone = json_string_value(json_object_get(root, "backbone"));
   const char *own = moeclip_model_fingerprint(l->model);
@@ -289,14 +236,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   size_t i;
   if (!json_is_array(tasks)) return wrong(err, "tasks");
   json_array_foreach(tasks, i, task) MC_TRY(restore_task(l, task, err));
-  if (l->options.mode == MOECLIP_MODE_FINETUNE) {
-    MC_TRY(mc_model_copy_clip(l->model, &l->tuned, err));
-    return mc_clip_each(l->tuned, restore_param, (void *)(uintptr_t)in, err);
-  }
-  MC_TRY(restore_adapters(l, in, err));
-  /* A checkpoint is written after the selector has learned the task, so there are always as many autoencoders as tasks. */
-  if (!l->options.use_selector) return MOECLIP_OK;
-  return mc_selector_load(in, l->extractor.kind, l->extractor.dim, l->options.selector_hidden, l->n_tasks, &l->selector, err);
+  return l->method->restore(l, in, err);
 }
 
 moeclip_code mc_state_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {

@@ -16,7 +16,7 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_get_options(learner, &o);
   snprintf(seed, sizeof seed, "%llu", (unsigned long long)o.seed);
   json_t *run = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:i, s:i}", "backbone",
-                   moeclip_model_fingerprint(model), "seed", seed, "mode", o.mode == MOECLIP_MODE_MOE ? "moe" : "finetune",
+                   moeclip_model_fingerprint(model), "seed", seed, "mode", moeclip_mode_name(o.mode),
                    "experts", o.n_experts, "top_k", o.top_k, "bottleneck", o.bottleneck, "freeze_per_task", o.freeze_per_task,
                    "text_adapters", o.text_adapters, "shared_router", o.shared_router, "selector", o.use_selector,
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
@@ -26,6 +26,12 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   }
   if (run && o.dynamic_experts) {
     mc_json_set(&run, "dynamic", json_pack("{s:f, s:I}", "margin", o.dynamic_margin, "probe", (json_int_t)o.dynamic_probe));
+  }
+  if (run && o.mode == MOECLIP_MODE_ANALYTIC) {
+    mc_json_set(&run, "analytic", json_pack("{s:s, s:i, s:f, s:f, s:f, s:I}", "form",
+                                                   o.ridge_form == MOECLIP_RIDGE_KERNEL ? "kernel" : "projection", "hidden",
+                                                   o.ridge_hidden, "ridge", o.ridge, "gamma", o.ridge_gamma, "fusion",
+                                                   o.ridge_fusion, "pictures", (json_int_t)o.ridge_pictures));
   }
   return run;
 }

@@ -81,7 +81,7 @@ static moeclip_code hash(moeclip_learner *l, const moeclip_tensors *state, const
   for (int task = -1; task < l->n_tasks; task++) {
     int router = mc_learner_router(l, task);
     out->encoder[task + 1] =
-        task < 0 || l->tuned ? encoder_of(t, 0, backbone, tuned, 0) : encoder_of(t, n, backbone, experts, router);
+        task < 0 || !l->adapters ? encoder_of(t, 0, backbone, tuned, 0) : encoder_of(t, n, backbone, experts, router);
   }
   return MOECLIP_OK;
 }

@@ -207,6 +207,23 @@ static moeclip_code take_templates(mc_learn_ask *a, const json_t *value, moeclip
   return a->templates ? MOECLIP_OK : mc_fail_memory(err, n * 64, "templates");
 }
 
+bool mc_find_method(const char *name, moeclip_mode *out) {
+  for (int m = 0; moeclip_mode_name((moeclip_mode)m); m++) {
+    if (strcmp(moeclip_mode_name((moeclip_mode)m), name) != 0) continue;
+    *out = (moeclip_mode)m;
+    return true;
+  }
+  return false;
+}
+
+static moeclip_code take_method(mc_learn_ask *a, const json_t *value, moeclip_error *err) {
+  moeclip_mode mode;
+  MC_TRY(take_text(value, "method", &a->method, err));
+  if (mc_find_method(a->method, &mode)) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                 "\"method\": there is no method \"%.60s\"; \"moe\", \"finetune\" and \"analytic\" are some", a->method);
+}
+
 moeclip_code mc_check_task_name(const char *name, moeclip_error *err) {
   size_t n = strlen(name);
   json_t *utf8 = n <= 100 ? json_string(name) : NULL;
@@ -237,6 +254,8 @@ moeclip_code mc_learn_ask_parse(const json_t *object, int64_t max_iterations, mc
       MC_TRY(take_text(value, key, &out->name, err));
     } else if (strcmp(key, "path") == 0) {
       MC_TRY(take_text(value, key, &out->path, err));
+    } else if (strcmp(key, "method") == 0) {
+      MC_TRY(take_method(out, value, err));
     } else if (strcmp(key, "templates") == 0) {
       MC_TRY(take_templates(out, value, err));
     } else {
@@ -281,7 +300,8 @@ moeclip_code mc_learn_ask_field(json_t *object, const char *name, const char *te
 }
 
 json_t *mc_learn_ask_json(const mc_learn_ask *a) {
-  json_t *o = json_pack("{s:s, s:s*, s:O*}", "name", a->name, "path", a->path, "templates", a->templates);
+  json_t *o = json_pack("{s:s, s:s*, s:s*, s:O*}", "name", a->name, "path", a->path, "method", a->method, "templates",
+                        a->templates);
   for (int i = 0; o && i < N_NUMBERS; i++) {
     const void *field = (const char *)a + numbers[i].offset;
     json_t *v = NULL;
@@ -296,7 +316,8 @@ json_t *mc_learn_ask_json(const mc_learn_ask *a) {
 void mc_learn_ask_clear(mc_learn_ask *a) {
   free(a->name);
   free(a->path);
+  free(a->method);
   json_decref(a->templates);
-  a->name = a->path = NULL;
+  a->name = a->path = a->method = NULL;
   a->templates = NULL;
 }

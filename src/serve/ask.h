@@ -39,6 +39,7 @@ void mc_text_ask_clear(mc_text_ask *a);
 /* A new task: its name, where its pictures are, and how it is learned. */
 typedef struct mc_learn_ask {
   char *name, *path; /* path: NULL when the pictures were uploaded */
+  char *method; /* of a state that this task begins; NULL: the server's. A state that is there must have been made with it */
   json_t *templates; /* array or NULL */
   moeclip_task_options task;
   int64_t shots;
@@ -52,6 +53,9 @@ moeclip_code mc_learn_ask_field(json_t *object, const char *name, const char *te
 /* An object that parses to the same. */
 json_t *mc_learn_ask_json(const mc_learn_ask *a);
 void mc_learn_ask_clear(mc_learn_ask *a);
+
+/* The method of that name. */
+bool mc_find_method(const char *name, moeclip_mode *out);
 
 /* UTF-8 of 1 to 100 bytes that can be the name of a folder. */
 moeclip_code mc_check_task_name(const char *name, moeclip_error *err);

@@ -105,6 +105,17 @@ static moeclip_code check_pictures(running *r, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+static moeclip_code check_method(const running *r, moeclip_error *err) {
+  moeclip_learner_options is;
+  moeclip_learner_get_options(r->learner, &is);
+  const char *asked = r->job->ask.method, *has = moeclip_mode_name(is.mode);
+  if (!asked || strcmp(asked, has) == 0) return MOECLIP_OK;
+  return mc_fail(
+      err, MOECLIP_ERROR_MISMATCH,
+      "the server's state was made with the method \"%s\", not \"%.60s\"; leave \"method\" out, or serve another state", has,
+      asked);
+}
+
 static moeclip_code open_learner(running *r, moeclip_error *err) {
   const mc_serve_options *o = r->s->o;
   moeclip_model_options model;
@@ -118,9 +129,11 @@ static moeclip_code open_learner(running *r, moeclip_error *err) {
   MC_TRY(mc_file_exists(o->state, &there, err));
   if (there) {
     MC_TRY(moeclip_learner_load(r->model, o->state, o->alexnet, &r->learner, err));
+    MC_TRY(check_method(r, err));
   } else {
     moeclip_learner_options learner = o->learner;
     learner.alexnet = o->alexnet;
+    if (r->job->ask.method) mc_find_method(r->job->ask.method, &learner.mode);
     MC_TRY(moeclip_learner_create(r->model, &learner, &r->learner, err));
   }
   for (int t = 0; t < moeclip_learner_tasks(r->learner); t++) {

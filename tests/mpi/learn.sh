@@ -41,6 +41,15 @@ for n in 2 4; do
   same s1.results/matrix.txt s$n.results/matrix.txt
 done
 
+# The analytic method: each rank encodes its share, and all sum up the same features. A picture's feature is the same to some 1e-7
+# whatever else is in the batch.
+for n in 1 2 3; do
+  learn analytic$n.safetensors $n --method analytic --ridge-hidden 64 >out$n 2>err || fail "analytic, $n ranks: $(cat err)"
+  same analytic1.results/matrix.txt analytic$n.results/matrix.txt
+done
+learn analytic-again.safetensors 3 --method analytic --ridge-hidden 64 >out 2>err || fail "analytic again: $(cat err)"
+same analytic3.safetensors analytic-again.safetensors
+
 # Other random numbers would be seen.
 "$M" learn $small $how --state other.safetensors --seed 1 --results other pictures/colours lines=pictures/stripes >out 2>err ||
   fail "other: $(cat err)"

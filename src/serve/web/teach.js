@@ -106,6 +106,7 @@ function readOptions() {
     throw Object.assign(new Error('Each prompt template needs {} where the class goes.'), {field: byId('teach-templates')});
   }
   if (templates.length) out.templates = templates;
+  if (byId('method').value) out.method = byId('method').value;
   return out;
 }
 

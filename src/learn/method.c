@@ -1,0 +1,32 @@
+/* All methods. */
+#include "learn/method.h"
+
+#include <string.h>
+
+static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune, &mc_method_analytic};
+
+enum { N_METHODS = sizeof methods / sizeof methods[0] };
+
+const mc_method *mc_method_of(moeclip_mode mode) {
+  for (int i = 0; i < N_METHODS; i++) {
+    if (methods[i]->mode == mode) return methods[i];
+  }
+  return NULL;
+}
+
+const mc_method *mc_method_by_name(const char *name) {
+  for (int i = 0; name && i < N_METHODS; i++) {
+    if (strcmp(methods[i]->name, name) == 0) return methods[i];
+  }
+  return NULL;
+}
+
+const char *moeclip_mode_name(moeclip_mode mode) {
+  const mc_method *m = mc_method_of(mode);
+  return m ? m->name : NULL;
+}
+
+const char *moeclip_mode_title(moeclip_mode mode) {
+  const mc_method *m = mc_method_of(mode);
+  return m ? m->title : NULL;
+}
