@@ -151,7 +151,8 @@ preset = json.load(open(f"{sys.argv[1]}/order1-full.json"))
 preset["sets"] = [s for s in preset["sets"] if s["name"] in ("DTD", "MNIST")]
 json.dump(preset, open(f"{sys.argv[1]}/two.json", "w"))
 PYTHON
-two() { expect 0 'Last' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --threshold 0.06 --quiet --out "$@"; }
+two() { expect 0 'Last' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --selector autoencoder --threshold 0.06 --quiet \
+  --out "$@"; }
 mkdir "$T/released"
 for set in DTD MNIST; do
   sets=DTD
@@ -166,7 +167,7 @@ cut -d, -f1-7 "$T/from-released/results.csv" >"$T/b.csv"
 cmp -s "$T/a.csv" "$T/b.csv" || fail "released checkpoints score otherwise: $(diff "$T/a.csv" "$T/b.csv")"
 opens "$T/from-released/report.html" 'MNIST'
 rm "$T/released/MNIST_autochooser.pth"
-expect 1 'MNIST_autochooser.pth' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --quiet --out "$T/missing" \
+expect 1 'MNIST_autochooser.pth' bench mtil --data "$T/sets" --model "$MODEL" --preset "$T/two.json" --selector autoencoder --quiet --out "$T/missing" \
   --checkpoints "$T/released" --eval-only
 expect 2 'eval-only needs --checkpoints' bench mtil --data "$T/sets" --model "$MODEL" --out "$T/x" --eval-only
 

@@ -52,6 +52,7 @@ static inline moeclip_learner *tiny_learner(int reference) {
   o.n_experts = 3;
   o.bottleneck = 2;
   o.selector_hidden = 2;
+  o.selector = MOECLIP_SELECTOR_AUTOENCODER;
   if (moeclip_learner_create(tiny_model(), &o, &l, NULL) != MOECLIP_OK) abort();
   for (int t = reference ? -1 : 0; t < 1; t++) {
     mc_autoencoder a;

@@ -92,9 +92,9 @@ complete() { # EXPECTED WORD...
   [ "$is" = "$expected" ] || fail "bash completes \"$*\" with \"$is\", not \"$expected\""
 }
 complete "classify" moeclip cl
-complete "cil mtil" moeclip bench ""
-complete "finetune moe" moeclip learn --mode ""
-complete "finetune" moeclip learn --mode = f
+complete "cil mtil xtail" moeclip bench ""
+complete "analytic finetune moe" moeclip learn --method ""
+complete "finetune" moeclip learn --method = f
 complete "--labels --labels-file" moeclip classify --la
 complete "--increment" moeclip bench cil --inc
 complete "" moeclip learn --lr ""
@@ -112,7 +112,7 @@ words=("$@") CURRENT=$#
 _moeclip
 ZSH
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip learn --mo >out 2>&1
-  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune)' out ||
+  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune analytic)' out ||
     fail "zsh, learn: $(cat out)"
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip bench cil --inc >out 2>&1
   grep -qx '2 cil --inc' out && grep -qF -e '--increment=[' out || fail "zsh, bench cil: $(cat out)"

@@ -112,7 +112,8 @@ for n in 1 3; do
   python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); d["steps"].pop(); json.dump(d, open(sys.argv[1], "w"))' \
     unmeasured$n/results.json
   cil unmeasured$n $n
-  grep -v seconds unmeasured$n/results.json >unmeasured$n.json
+  python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); d.pop("provenance", 0); print(json.dumps(d, indent=1))' \
+    unmeasured$n/results.json | grep -v seconds >unmeasured$n.json
 done
 same unmeasured1.json unmeasured3.json
 

@@ -113,7 +113,7 @@ def answers(model, state, *more):
                    "lines=pictures/stripes", *more)
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
-        for key in [key for key in line if "second" in key]:
+        for key in [key for key in line if "second" in key or key == "provenance"]:
             del line[key]
     return json.dumps(lines) + moeclip(
         "classify", "--model", model, "--state", state, "--threads", 1, "--json", *more, "pictures/colours/test/red/0.png",
