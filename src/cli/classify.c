@@ -195,7 +195,11 @@ static void print_answer(job *j, const char *path, const moeclip_answer *a) {
   }
   printf("%s  (%s%s", path, task ? "task " : "zero-shot", task ? task : "");
   /* Far from every task, how far exactly says nothing. */
-  if (isfinite(a->score)) printf(a->score < 1000 ? ", selector %.3f" : ", selector over 1000", a->score);
+  if (a->score >= 1000) {
+    printf(", selector over 1000");
+  } else if (isfinite(a->score)) {
+    printf(", selector %.3f", a->score);
+  }
   printf(")\n");
   for (int i = 0; i < a->n_labels; i++) printf("  %6.2f %%  %s\n", 100 * (double)a->probability[i], a->name[i]);
 }
