@@ -195,7 +195,7 @@ static void print_answer(job *j, const char *path, const moeclip_answer *a) {
   }
   printf("%s  (%s%s", path, task ? "task " : "zero-shot", task ? task : "");
   /* Far from every task, how far exactly says nothing. */
-  if (a->score >= 1000) {
+  if (isfinite(a->score) && a->score >= 1000) {
     printf(", selector over 1000");
   } else if (isfinite(a->score)) {
     printf(", selector %.3f", a->score);
