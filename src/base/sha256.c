@@ -112,6 +112,7 @@ void mc_sha256_init(mc_sha256 *h) {
 void mc_sha256_add(mc_sha256 *h, const void *data, size_t n_bytes) {
   const uint8_t *p = data;
   size_t held = h->n_bytes % 64;
+  if (n_bytes == 0) return; /* data may be NULL then */
   h->n_bytes += n_bytes;
   if (held > 0) {
     size_t n = 64 - held < n_bytes ? 64 - held : n_bytes;
