@@ -28,7 +28,7 @@ typedef struct moeclip_library {
 MOECLIP_API size_t moeclip_libraries(moeclip_library *out, size_t n_out);
 
 /* The instructions that oneDNN uses on this processor: "SSE4.1", "AVX2", "AVX-512", "AVX-512 with bfloat16",
- * "AVX-512 with bfloat16 and AMX", ... */
+ * "AVX-512 with bfloat16 and AMX", ...; "as oneDNN finds them" on other kinds of processor. */
 MOECLIP_API const char *moeclip_cpu_features(void);
 
 /* What built the library: "gcc 12.2.0, Release". */

@@ -79,6 +79,9 @@ size_t moeclip_libraries(moeclip_library *out, size_t n_out) {
 }
 
 const char *moeclip_cpu_features(void) {
+#if !defined(__x86_64__)
+  return "as oneDNN finds them"; /* it names x86's alone */
+#else
   /* oneDNN's numbers are sets of bits: a name is right when all of its bits are there. Widest first. */
   static const struct {
     unsigned isa;
@@ -100,6 +103,7 @@ const char *moeclip_cpu_features(void) {
     if ((isa & names[i].isa) == names[i].isa) return names[i].name;
   }
   return "none beyond the baseline";
+#endif
 }
 
 const char *moeclip_build(void) {
