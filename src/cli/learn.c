@@ -102,7 +102,10 @@ static moeclip_code check_baseline(const mc_args *args, const moeclip_learner_op
     const char *name;
     moeclip_mode mode;
     double given, is;
-  } pairs[] = {{"probe-l2", MOECLIP_MODE_LINEAR_PROBE, o->probe_l2, is->probe_l2}};
+  } pairs[] = {{"probe-l2", MOECLIP_MODE_LINEAR_PROBE, o->probe_l2, is->probe_l2},
+               {"wise-alpha", MOECLIP_MODE_WISE_FT, o->wise_alpha, is->wise_alpha},
+               {"lwf-weight", MOECLIP_MODE_LWF, o->lwf_weight, is->lwf_weight},
+               {"lwf-temperature", MOECLIP_MODE_LWF, o->lwf_temperature, is->lwf_temperature}};
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (is->mode != pairs[i].mode || !mc_args_given(args, pairs[i].name) ||
         !(fabs(pairs[i].given - pairs[i].is) > 1e-12 * fabs(pairs[i].is))) {

@@ -60,7 +60,8 @@ static const mc_option options[] = {
     {MC_OPT_CHOICE, "method", MC_METHODS,
      "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
      "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training; zero-shot: "
-     "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task",
+     "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task; wise-ft: the average of "
+     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task",
      AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",

@@ -111,6 +111,7 @@ mc_task_training mc_training_of(mc_learning *run);
 const mc_method *mc_method_of(moeclip_mode mode);
 const mc_method *mc_method_by_name(const char *name);
 
-extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic, mc_method_zero_shot, mc_method_linear_probe;
+extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic, mc_method_zero_shot, mc_method_linear_probe,
+    mc_method_wise_ft, mc_method_lwf;
 
 #endif
