@@ -22,7 +22,11 @@ extern "C" {
 typedef enum moeclip_mode {
   MOECLIP_MODE_MOE = 0,  /* mixture-of-experts adapters: the paper's method */
   MOECLIP_MODE_FINETUNE, /* all of CLIP's weights, task after task: the baseline that forgets */
-  MOECLIP_MODE_ANALYTIC  /* ridge regression on the frozen CLIP's features, fused with zero-shot: one pass, no training */
+  MOECLIP_MODE_ANALYTIC, /* ridge regression on the frozen CLIP's features, fused with zero-shot: one pass, no training */
+  MOECLIP_MODE_ZERO_SHOT, /* nothing is learned: the baseline that forgets nothing */
+  MOECLIP_MODE_LINEAR_PROBE, /* logistic regression on the frozen CLIP's features, one a task: a baseline */
+  MOECLIP_MODE_WISE_FT, /* fine-tuning, answered with the average of those weights and the untouched ones: a baseline */
+  MOECLIP_MODE_LWF      /* fine-tuning with distillation from the weights before the task: a baseline */
 } moeclip_mode;
 /* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes
  * are numbered from 0 without a gap. */
@@ -76,6 +80,11 @@ typedef struct moeclip_learner_options {
   double ridge_gamma;   /* of the kernel exp(-gamma |x - y|^2): 1 */
   double ridge_fusion;  /* beta: weight of the regression in an answer, zero-shot has the rest: 0.9 */
   int64_t ridge_pictures; /* kernel: the most pictures that it may keep: 8192. Learning takes 8 bytes times its square */
+  /* Of the baselines of that name. */
+  double probe_l2;      /* linear probe: half of it times the weights' squares is added to the sum of the losses; above 0: 0.1 */
+  double wise_alpha;    /* WiSE-FT: the fine-tuned weights' share of the average, from 0 to 1: 0.5 */
+  double lwf_weight;    /* LwF: of the distillation beside the loss on the labels: 1 */
+  double lwf_temperature; /* LwF: 2 */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 

@@ -19,7 +19,9 @@ from ._images import ImagesLike, Picture, c_images, pieces
 from ._model import FloatArray, Model
 from ._native import ffi, lib
 
-_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE, "analytic": lib.MOECLIP_MODE_ANALYTIC}
+_MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE, "analytic": lib.MOECLIP_MODE_ANALYTIC,
+          "zero-shot": lib.MOECLIP_MODE_ZERO_SHOT, "linear-probe": lib.MOECLIP_MODE_LINEAR_PROBE,
+          "wise-ft": lib.MOECLIP_MODE_WISE_FT, "lwf": lib.MOECLIP_MODE_LWF}
 _FORMS = {"projection": lib.MOECLIP_RIDGE_PROJECTION, "kernel": lib.MOECLIP_RIDGE_KERNEL}
 _SELECTORS = {"auto": lib.MOECLIP_SELECTOR_AUTO, "autoencoder": lib.MOECLIP_SELECTOR_AUTOENCODER,
               "gaussian": lib.MOECLIP_SELECTOR_GAUSSIAN, "prototypes": lib.MOECLIP_SELECTOR_PROTOTYPES}
@@ -125,12 +127,15 @@ class Learner:
     torchvision's AlexNet weights for a selector like the paper's, the same for a state whose selector was made with it.
 
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
-    adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass), n_experts of each block (22), top_k (2), bottleneck (64),
+    adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass,
+    "zero-shot": nothing, "linear-probe": logistic regression on frozen features, "wise-ft", "lwf": fine-tuning
+    as those papers have it), n_experts of each block (22), top_k (2), bottleneck (64),
     freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
     selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
     "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
     analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
-    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192).
+    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.1);
+    of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
@@ -145,7 +150,9 @@ class Learner:
                  dynamic_probe: Optional[int] = None, ridge_form: Optional[str] = None,
                  ridge_hidden: Optional[int] = None, ridge: Optional[float] = None,
                  ridge_gamma: Optional[float] = None, ridge_fusion: Optional[float] = None,
-                 ridge_pictures: Optional[int] = None) -> None:
+                 ridge_pictures: Optional[int] = None, probe_l2: Optional[float] = None,
+                 wise_alpha: Optional[float] = None, lwf_weight: Optional[float] = None,
+                 lwf_temperature: Optional[float] = None) -> None:
         self._handle: Any = None
         if not isinstance(model, Model):
             raise TypeError(f"model must be a moeclip.Model, not {type(model).__name__}")
@@ -155,7 +162,8 @@ class Learner:
             "selector_hidden": selector_hidden, "selector_layer": selector_layer, "seed": seed,
             "dynamic_experts": dynamic_experts, "dynamic_margin": dynamic_margin, "dynamic_probe": dynamic_probe,
             "ridge_hidden": ridge_hidden, "ridge": ridge, "ridge_gamma": ridge_gamma, "ridge_fusion": ridge_fusion,
-            "ridge_pictures": ridge_pictures,
+            "ridge_pictures": ridge_pictures, "probe_l2": probe_l2,
+            "wise_alpha": wise_alpha, "lwf_weight": lwf_weight, "lwf_temperature": lwf_temperature,
         }
         given = [name for name, value in {**numbers, "mode": mode, "selector": selector, "ridge_form": ridge_form}.items()
                  if value is not None]

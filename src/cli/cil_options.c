@@ -245,7 +245,8 @@ static const mc_option options[] = {
 
     {MC_OPT_HEADING, "Other methods than the paper's", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "method", MC_METHODS,
-     "finetune: all of CLIP's weights; analytic: ridge regression on the frozen CLIP's features, fused with zero-shot",
+     "finetune: all of CLIP's weights; analytic: ridge regression on the frozen CLIP's features, fused with zero-shot; "
+     "`moeclip learn --help` explains the others",
      AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of the analytic method: random projection, or a kernel",
      AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
@@ -257,6 +258,7 @@ static const mc_option options[] = {
      AT(learner.ridge_fusion), 0, 1, 0, 0},
     {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps", AT(learner.ridge_pictures), 1,
      65536, 0, 0},
+    MC_BASELINE_OPTIONS(AT(learner)),
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(files.activation), -1, 0,

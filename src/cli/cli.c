@@ -12,7 +12,7 @@ const mc_command *const mc_commands[] = {&mc_command_learn,    &mc_command_eval,
                                          &mc_command_pretrain, &mc_command_info,       &mc_command_convert,    &mc_command_prune,
                                          &mc_command_data,     &mc_command_serve,      &mc_command_index,
                                          &mc_command_search,   &mc_command_bench_mtil, &mc_command_bench_xtail,
-                                         &mc_command_bench_cil};
+                                         &mc_command_bench_cil,  &mc_command_bench_compare};
 const size_t mc_n_commands = sizeof mc_commands / sizeof mc_commands[0];
 
 static const char examples[] =
@@ -69,9 +69,9 @@ static bool first_word_only(int argc, char **argv, int *code) {
 }
 
 static int unknown_command(const char *name) {
-  const char *names[16];
+  const char *names[24];
   size_t n = 0;
-  for (size_t i = 0; i < mc_n_commands && n < 15; i++) names[n++] = mc_commands[i]->name;
+  for (size_t i = 0; i < mc_n_commands && n < 23; i++) names[n++] = mc_commands[i]->name;
   names[n++] = "help";
   const char *nearest = mc_nearest(name, names, n);
   if (nearest) return mc_usage_error(NULL, "unknown command \"%s\"; did you mean \"%s\"?", name, nearest);

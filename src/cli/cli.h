@@ -18,7 +18,7 @@ extern const mc_command *const mc_commands[];
 extern const size_t mc_n_commands;
 extern const mc_command mc_command_learn, mc_command_eval, mc_command_classify, mc_command_pretrain, mc_command_info,
     mc_command_convert, mc_command_data, mc_command_serve, mc_command_index, mc_command_search,
-    mc_command_bench_mtil, mc_command_bench_xtail, mc_command_bench_cil, mc_command_prune;
+    mc_command_bench_mtil, mc_command_bench_xtail, mc_command_bench_cil, mc_command_bench_compare, mc_command_prune;
 
 int mc_cli_main(int argc, char **argv);
 

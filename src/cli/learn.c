@@ -96,6 +96,28 @@ static moeclip_code check_ridge(const mc_args *args, const moeclip_learner_optio
   return MOECLIP_OK;
 }
 
+static moeclip_code check_baseline(const mc_args *args, const moeclip_learner_options *o, const moeclip_learner_options *is,
+                                   moeclip_error *err) {
+  const struct {
+    const char *name;
+    moeclip_mode mode;
+    double given, is;
+  } pairs[] = {{"probe-l2", MOECLIP_MODE_LINEAR_PROBE, o->probe_l2, is->probe_l2},
+               {"wise-alpha", MOECLIP_MODE_WISE_FT, o->wise_alpha, is->wise_alpha},
+               {"lwf-weight", MOECLIP_MODE_LWF, o->lwf_weight, is->lwf_weight},
+               {"lwf-temperature", MOECLIP_MODE_LWF, o->lwf_temperature, is->lwf_temperature}};
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    if (is->mode != pairs[i].mode || !mc_args_given(args, pairs[i].name) ||
+        !(fabs(pairs[i].given - pairs[i].is) > 1e-12 * fabs(pairs[i].is))) {
+      continue;
+    }
+    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                   "--%s %g: the state was made with %g; leave the option out, or start another state", pairs[i].name,
+                   pairs[i].given, pairs[i].is);
+  }
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *learner, moeclip_error *err) {
   const moeclip_learner_options *o = &((const mc_learn_options *)args->options)->learner;
   moeclip_learner_options is;
@@ -135,6 +157,7 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    moeclip_mode_name(o->mode), moeclip_mode_name(is.mode));
   }
   MC_TRY(check_ridge(args, o, &is, err));
+  MC_TRY(check_baseline(args, o, &is, err));
   if (mc_args_given(args, "alexnet") && !is.alexnet) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "--alexnet: the state's selector was made without; leave the option out, "

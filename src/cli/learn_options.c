@@ -59,7 +59,9 @@ static const mc_option options[] = {
     {MC_OPT_HEADING, "The learner (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "method", MC_METHODS,
      "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
-     "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training",
+     "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training; zero-shot: "
+     "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task; wise-ft: the average of "
+     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task",
      AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",
@@ -107,6 +109,9 @@ static const mc_option options[] = {
      AT(learner.ridge_fusion), 0, 1, 0, 0},
     {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps", AT(learner.ridge_pictures), 1,
      65536, 0, 0},
+
+    {MC_OPT_HEADING, "Baselines (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
+    MC_BASELINE_OPTIONS(AT(learner)),
 
     {MC_OPT_HEADING, "Training", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_LONG, "iterations", "N", "optimizer steps a task (and one more, as published)", AT(task.iterations), 1,

@@ -17,8 +17,19 @@ typedef struct mc_learn_options {
 } mc_learn_options;
 
 /* Of --method, in the order of moeclip_mode, and of --ridge-form. */
-#define MC_METHODS "moe|finetune|analytic"
+#define MC_METHODS "moe|finetune|analytic|zero-shot|linear-probe|wise-ft|lwf"
 #define MC_RIDGE_FORMS "projection|kernel"
+
+/* The options of the baselines, for a table whose moeclip_learner_options begin at `base`. */
+#define MC_BASELINE_OPTIONS(base)                                                                                       \
+  {MC_OPT_REAL, "probe-l2", "X", "linear-probe: half of it times the weights' squares is added to the sum of the losses", \
+   (base) + offsetof(moeclip_learner_options, probe_l2), 1e-6, 1e6, 0, 0},                             \
+      {MC_OPT_REAL, "wise-alpha", "X", "wise-ft: the fine-tuned weights' share of the average", \
+       (base) + offsetof(moeclip_learner_options, wise_alpha), 0, 1, 0, 0}, \
+      {MC_OPT_REAL, "lwf-weight", "X", "lwf: of the distillation beside the loss on the labels", \
+       (base) + offsetof(moeclip_learner_options, lwf_weight), 0, 1e6, 0, 0}, \
+      {MC_OPT_REAL, "lwf-temperature", "X", "lwf: what both sides' logits are divided by", \
+       (base) + offsetof(moeclip_learner_options, lwf_temperature), 1e-3, 1e6, 0, 0}
 
 int mc_learn_run(const mc_args *args);
 

@@ -374,7 +374,7 @@ static const mc_option options[] = {
     {MC_OPT_HEADING, "Other methods than the paper's", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "method", MC_METHODS,
      "finetune: the continual fine-tuning baseline; analytic: ridge regression on the frozen CLIP's features, fused with "
-     "zero-shot", AT(learn.learner.mode), 0, 0, MC_METHODS, 0},
+     "zero-shot; `moeclip learn --help` explains the others", AT(learn.learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learn.learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of the analytic method: random projection, or a kernel",
      AT(learn.learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
@@ -387,6 +387,7 @@ static const mc_option options[] = {
      AT(learn.learner.ridge_fusion), 0, 1, 0, 0},
     {MC_OPT_LONG, "ridge-pictures", "N", "the most pictures that the kernel form keeps",
      AT(learn.learner.ridge_pictures), 1, 65536, 0, 0},
+    MC_BASELINE_OPTIONS(AT(learn.learner)),
 
     {MC_OPT_HEADING, "Running", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks", AT(learn.files.activation), -1, 0,

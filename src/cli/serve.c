@@ -75,6 +75,7 @@ static const mc_option options[] = {
      AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
     {MC_OPT_INT, "ridge-hidden", "N", "of a new state, analytic: width of the projection", AT(learner.ridge_hidden), 1, 32768,
      0, 0},
+    MC_BASELINE_OPTIONS(AT(learner)),
     {MC_OPT_INT, "experts", "N", "of a new state: experts of each block at the start", AT(learner.n_experts), 1, 4096, 0, 0},
     {MC_OPT_FLAG, "dynamic-experts", NULL,
      "of a new state: start with top-k experts, and add one at a time when those that there are do not suffice",

@@ -132,7 +132,7 @@ static moeclip_code run_task(mc_learning *r, moeclip_learn_report *report, moecl
   const mc_method *m = r->l->method;
   moeclip_error second;
   moeclip_code code = m->begin_task(r, report, err);
-  if (code == MOECLIP_OK) code = train(r, report, err);
+  if (code == MOECLIP_OK && !(m->traits & MC_METHOD_NO_PASS)) code = train(r, report, err);
   moeclip_code ended = m->end_task(r, code == MOECLIP_OK, report, code == MOECLIP_OK ? err : &second);
   return code == MOECLIP_OK ? ended : code;
 }
@@ -173,11 +173,12 @@ static moeclip_code learn(mc_learning *r, moeclip_learn_report *report, moeclip_
   if (!r->resume) {
     mc_task task;
     MC_TRY(mc_task_init(&task, moeclip_dataset_name(r->dataset), r->classes, r->n_classes, o->templates, o->n_templates, err));
-    task.iterations = l->method->traits & MC_METHOD_ONE_PASS ? mc_one_pass_steps(o, n) : mc_task_steps(o, n);
+    task.iterations = l->method->traits & MC_METHOD_NO_PASS    ? 0
+                      : l->method->traits & MC_METHOD_ONE_PASS ? mc_one_pass_steps(o, n) : mc_task_steps(o, n);
     task.images = (int64_t)n;
     MC_TRY(mc_learner_add_task(l, &task, err));
   }
-  report->threshold = NAN;
+  report->threshold = report->final_loss = NAN;
   MC_TRY(run_task(r, report, err));
   report->task = l->n_tasks - 1;
   MC_TRY(moeclip_learner_parameters(l, report->task, &report->parameters, err));

@@ -24,7 +24,11 @@ void moeclip_learner_options_defaults(moeclip_learner_options *o) {
                                  .ridge_hidden = 2048,
                                  .ridge_gamma = 1,
                                  .ridge_fusion = 0.9,
-                                 .ridge_pictures = 8192};
+                                 .ridge_pictures = 8192,
+                                 .probe_l2 = 0.1,
+                                 .wise_alpha = 0.5,
+                                 .lwf_weight = 1,
+                                 .lwf_temperature = 2};
 }
 
 void moeclip_task_options_defaults(moeclip_task_options *o) {

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune, &mc_method_analytic};
+static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune, &mc_method_analytic,
+                                           &mc_method_zero_shot, &mc_method_linear_probe, &mc_method_wise_ft,
+                                           &mc_method_lwf};
 
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 

@@ -59,7 +59,8 @@ typedef struct mc_choices {
 enum {
   MC_METHOD_ADAPTERS = 1, /* l->adapters: experts and routers */
   MC_METHOD_TUNED = 2,    /* l->tuned: a copy of CLIP's weights that changes */
-  MC_METHOD_ONE_PASS = 4  /* each picture once, prepared as for classifying; nothing for an optimizer: `step` is needed */
+  MC_METHOD_ONE_PASS = 4, /* each picture once, prepared as for classifying; nothing for an optimizer: `step` is needed */
+  MC_METHOD_NO_PASS = 8   /* no picture at all: there are no steps */
 };
 
 typedef struct mc_method {
@@ -110,6 +111,7 @@ mc_task_training mc_training_of(mc_learning *run);
 const mc_method *mc_method_of(moeclip_mode mode);
 const mc_method *mc_method_by_name(const char *name);
 
-extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic;
+extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic, mc_method_zero_shot, mc_method_linear_probe,
+    mc_method_wise_ft, mc_method_lwf;
 
 #endif

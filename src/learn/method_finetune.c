@@ -1,9 +1,12 @@
 /* Fine-tuning: all of CLIP's weights, task after task. The baseline that forgets. */
-#include "learn/method.h"
+#include <stdlib.h>
 
-static moeclip_code create(moeclip_learner *l, moeclip_error *err) { return mc_model_copy_clip(l->model, &l->tuned, err); }
+#include "base/memory.h"
+#include "learn/tuned.h"
 
-static moeclip_code store(moeclip_learner *l, moeclip_tensors *out, moeclip_error *err) {
+moeclip_code mc_tuned_create(moeclip_learner *l, moeclip_error *err) { return mc_model_copy_clip(l->model, &l->tuned, err); }
+
+moeclip_code mc_tuned_store(moeclip_learner *l, moeclip_tensors *out, moeclip_error *err) {
   return mc_clip_store(l->tuned, MOECLIP_F32, out, err);
 }
 
@@ -19,7 +22,7 @@ static moeclip_code restore_param(void *context, const char *name, mc_param *p, 
   return MOECLIP_OK;
 }
 
-static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
+moeclip_code mc_tuned_restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   MC_TRY(mc_model_copy_clip(l->model, &l->tuned, err));
   return mc_clip_each(l->tuned, restore_param, (void *)(uintptr_t)in, err);
 }
@@ -38,15 +41,70 @@ static moeclip_code refreeze(void *context, const char *name, mc_param *p, moecl
   return MOECLIP_OK;
 }
 
-static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, moeclip_error *err) {
+moeclip_code mc_tuned_begin(mc_learning *run, moeclip_learn_report *report, moeclip_error *err) {
   (void)report;
   return mc_clip_each(run->l->tuned, unfreeze, NULL, err);
 }
 
-static moeclip_code end_task(mc_learning *run, bool done, moeclip_learn_report *report, moeclip_error *err) {
+moeclip_code mc_tuned_end(mc_learning *run, bool done, moeclip_learn_report *report, moeclip_error *err) {
   (void)done;
   (void)report;
   return mc_clip_each(run->l->tuned, refreeze, NULL, err);
+}
+
+/* Walking over two CLIPs of one shape side by side. */
+typedef struct mixing {
+  float **from; /* the other one's values, in the order of the walk; NULL: they are being counted or collected */
+  size_t n, at;
+  double alpha;
+} mixing;
+
+static moeclip_code count_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  (void)name;
+  (void)p;
+  (void)err;
+  ((mixing *)context)->n++;
+  return MOECLIP_OK;
+}
+
+static moeclip_code collect_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  mixing *m = context;
+  (void)name;
+  (void)err;
+  m->from[m->at++] = p->value;
+  return MOECLIP_OK;
+}
+
+static moeclip_code mix_param(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  mixing *m = context;
+  (void)name;
+  MC_TRY(mc_param_unfreeze(p, err));
+  const float *from = m->from[m->at++];
+  for (int64_t i = 0; i < p->n; i++) p->value[i] = (float)((1 - m->alpha) * p->value[i] + m->alpha * from[i]);
+  mc_param_freeze(p);
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_tuned_average(const moeclip_model *model, mc_clip *tuned, double alpha, mc_clip **out, moeclip_error *err) {
+  mixing m = {.alpha = alpha};
+  *out = NULL;
+  MC_TRY(mc_clip_each(tuned, count_param, &m, err));
+  m.from = mc_alloc(m.n, sizeof *m.from);
+  if (!m.from) return mc_fail_memory(err, m.n * sizeof *m.from, "an average of weights");
+  moeclip_code code = mc_clip_each(tuned, collect_param, &m, err);
+  m.at = 0;
+  if (code == MOECLIP_OK) code = mc_model_copy_clip(model, out, err);
+  if (code == MOECLIP_OK) code = mc_clip_each(*out, mix_param, &m, err);
+  free(m.from);
+  if (code != MOECLIP_OK) {
+    mc_clip_destroy(*out);
+    *out = NULL;
+  }
+  return code;
+}
+
+moeclip_code mc_tuned_copy(const moeclip_model *model, mc_clip *tuned, mc_clip **out, moeclip_error *err) {
+  return mc_tuned_average(model, tuned, 1, out, err); /* 0 times a finite number is 0: the same bits */
 }
 
 const mc_method mc_method_finetune = {
@@ -54,9 +112,9 @@ const mc_method mc_method_finetune = {
     .name = "finetune",
     .title = "all of CLIP's weights, task after task: the baseline that forgets",
     .traits = MC_METHOD_TUNED,
-    .create = create,
-    .store = store,
-    .restore = restore,
-    .begin_task = begin_task,
-    .end_task = end_task,
+    .create = mc_tuned_create,
+    .store = mc_tuned_store,
+    .restore = mc_tuned_restore,
+    .begin_task = mc_tuned_begin,
+    .end_task = mc_tuned_end,
 };

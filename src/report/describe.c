@@ -33,6 +33,11 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
                                                    o.ridge_hidden, "ridge", o.ridge, "gamma", o.ridge_gamma, "fusion",
                                                    o.ridge_fusion, "pictures", (json_int_t)o.ridge_pictures));
   }
+  if (run && o.mode == MOECLIP_MODE_WISE_FT) mc_json_set(&run, "wise-ft", json_pack("{s:f}", "alpha", o.wise_alpha));
+  if (run && o.mode == MOECLIP_MODE_LWF) {
+    mc_json_set(&run, "lwf", json_pack("{s:f, s:f}", "weight", o.lwf_weight, "temperature", o.lwf_temperature));
+  }
+  if (run && o.mode == MOECLIP_MODE_LINEAR_PROBE) mc_json_set(&run, "linear-probe", json_pack("{s:f}", "l2", o.probe_l2));
   return run;
 }
 

@@ -258,6 +258,30 @@ static moeclip_code look_ahead(classification *c, mc_arena *arena, moeclip_error
   return MOECLIP_OK;
 }
 
+/* Of m pictures from `at` on; logits and dlogits are free again by now. */
+static moeclip_code distill(classification *c, int64_t at, int64_t m, const float *features, float scale, moeclip_error *err) {
+  const mc_distillation *d = c->options->distillation;
+  int64_t k = c->n_texts, embed = c->pictures.embed;
+  MC_TRY(similarity(c->cp, features, m, d->texts, k, embed, scale, c->logits, err));
+  for (int64_t i = 0; i < m; i++) {
+    const float *z = c->logits + i * k, *p = d->targets + (at + i) * k;
+    double largest = z[0], sum = 0, entropy = 0, of_all = (double)d->weight * d->temperature / (double)c->n_all;
+    for (int64_t j = 1; j < k; j++) largest = z[j] > largest ? z[j] : largest;
+    for (int64_t j = 0; j < k; j++) sum += exp((z[j] - largest) / d->temperature);
+    for (int64_t j = 0; j < k; j++) {
+      double log_q = (z[j] - largest) / d->temperature - log(sum);
+      entropy -= p[j] * log_q;
+      c->dlogits[i * k + j] = (float)(of_all * (exp(log_q) - p[j]));
+    }
+    c->loss += of_all * d->temperature * entropy;
+  }
+  MC_TRY(check_loss(c->loss, err));
+  scale_backward(c->clip, c->logits, c->dlogits, m * k);
+  mc_gemm g = {.m = m, .n = embed, .k = k, .a = c->dlogits, .lda = k, .b = d->texts, .ldb = embed,
+               .c = c->pictures.dfeatures + at * embed, .ldc = embed, .alpha = scale, .accumulate = true};
+  return mc_gemm_run(c->cp, &g, err);
+}
+
 /* The loss is a sum over pictures: each piece goes forward and at once back. */
 static moeclip_code run_piece(classification *c, int64_t at, mc_arena *arena, moeclip_error *err) {
   batch_side *p = &c->pictures;
@@ -276,6 +300,7 @@ static moeclip_code run_piece(classification *c, int64_t at, mc_arena *arena, mo
   if (c->logits_out) memcpy(c->logits_out + at * c->n_texts, c->logits, (size_t)(m * c->n_texts) * sizeof *c->logits);
   /* The texts' gradients are complete now, and travel while the pictures go back. */
   if (c->comm && at + p->piece >= p->n) mc_reduction_start_texts(c->reduction, c->all_dfeatures);
+  if (c->options->distillation) MC_TRY(distill(c, at, m, features, scale, err));
   return backward_piece(p, at, &kept, arena, err);
 }
 

@@ -13,6 +13,14 @@ typedef struct mc_step_share {
   const int64_t *begin; /* [ranks + 1]: rank r has the samples from begin[r] to begin[r + 1] of the batch */
 } mc_step_share;
 
+/* A further term of the classification loss: what the pictures' features say of fixed texts is held near given probabilities. Its
+ * gradient goes to the pictures alone (and to the scale). */
+typedef struct mc_distillation {
+  const float *texts;   /* [n_texts, embed] of length 1: as many as the step's own */
+  const float *targets; /* [n, n_texts] of this rank's pictures: at the temperature already */
+  float weight, temperature; /* weight * temperature^2 * mean cross-entropy of softmax(logits / temperature) */
+} mc_distillation;
+
 typedef struct mc_step_options {
   mc_routing image_routing, text_routing; /* task arrays long enough for the batch and for the texts; first_sample is set
                                              by the step itself */
@@ -23,6 +31,7 @@ typedef struct mc_step_options {
   bool contrastive;     /* set by mc_contrastive_step */
   bool full_context;    /* tests */
   const mc_step_share *share; /* NULL: this process works alone */
+  const mc_distillation *distillation; /* NULL: none */
 } mc_step_options;
 
 /*

@@ -21,7 +21,7 @@ for command in learn eval classify pretrain info convert prune data serve index 
   expect 0 "^Usage: moeclip $command" help $command
   same "$T/help" "$T/out"
   # Options that the help lists are known: without a value, or with one too many, it is the value that is wrong.
-  for option in $(sed -n 's/^  --\([a-z-]*\).*/\1/p' "$T/help"); do
+  for option in $(sed -n 's/^  --\([a-z0-9-]*\).*/\1/p' "$T/help"); do
     [ "$option" = help ] && continue
     "$M" $command --$option= >"$T/out" 2>"$T/err" && fail "$command --$option= is taken"
     grep -q "^moeclip: $command: --$option[: ]" "$T/err" || fail "$command --$option=: $(cat "$T/err")"

@@ -171,12 +171,13 @@ typedef struct model_step {
   int32_t *texts, *labels;
   int64_t n, n_texts;
   int n_checked;
+  bool classes; /* without adapters: the classification step all the same */
 } model_step;
 
 static double run_step(void *context) {
   model_step *s = context;
   double loss;
-  if (s->adapters) {
+  if (s->adapters || s->classes) {
     REQUIRE_OK(mc_classification_step(cp, s->clip, s->adapters, &s->options, s->images, s->labels, s->n, s->texts,
                                       s->n_texts, &loss, NULL, &arena, &err), err);
   } else {
@@ -300,6 +301,49 @@ static void test_balance(void) {
   CHECK_MSG(fabs(load[0] - 0.841344746) < 1e-7 && fabs(load[1] - 0.158655254) < 1e-7, "loads %g, %g", load[0], load[1]);
 }
 
+/* The term's value against its formula, in double, on features that were encoded apart; then its gradients. In several pieces: their
+ * losses add up. */
+static void test_distillation(size_t kept_bytes) {
+  enum { N = 6, TEXTS = 4, EMBED = 16 };
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
+  model_step s = {.n = N, .n_texts = TEXTS, .classes = true, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
+  float *texts = random_floats(TEXTS * EMBED, 801, 1), *targets = random_floats(N * TEXTS, 802, 1), features[N * EMBED], norm[TEXTS];
+  mc_distillation d = {texts, targets, 0.7f, 3};
+  uint64_t index = 0;
+  REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
+  fill_inputs(&s, &sizes);
+  mc_normalize_forward(texts, TEXTS, EMBED, texts, norm);
+  for (int i = 0; i < N; i++) {
+    double sum = 0;
+    for (int j = 0; j < TEXTS; j++) sum += targets[i * TEXTS + j] = expf(targets[i * TEXTS + j]);
+    for (int j = 0; j < TEXTS; j++) targets[i * TEXTS + j] = (float)(targets[i * TEXTS + j] / sum);
+  }
+  double without = run_step(&s), expected = 0;
+  s.options.distillation = &d;
+  double with = run_step(&s);
+  mc_encoder encoder = {.clip = s.clip};
+  REQUIRE_OK(mc_encode_images(cp, &encoder, s.images, N, features, NULL, &arena, &err), err);
+  for (int i = 0; i < N; i++) {
+    double z[TEXTS], sum = 0;
+    for (int j = 0; j < TEXTS; j++) {
+      z[j] = exp((double)s.clip->logit_scale.value[0]) * dot(features + (ptrdiff_t)i * EMBED, texts + (ptrdiff_t)j * EMBED, EMBED) / 3;
+      sum += exp(z[j]);
+    }
+    for (int j = 0; j < TEXTS; j++) expected -= 0.7 * 9 / N * targets[i * TEXTS + j] * (z[j] - log(sum));
+  }
+  CHECK_MSG(fabs(with - without - expected) < 1e-4 * expected, "distillation: %.8g, not %.8g", with - without, expected);
+  REQUIRE_OK(mc_clip_each(s.clip, unfreeze, NULL, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, check_param, &s, &err), err);
+  CHECK_MSG(s.n_checked >= 50, "%d parameters had gradients", s.n_checked);
+  mc_clip_destroy(s.clip);
+  free(s.images);
+  free(s.texts);
+  free(s.labels);
+  free(texts);
+  free(targets);
+}
+
 int main(void) {
   REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
   test_layernorm();
@@ -314,6 +358,8 @@ int main(void) {
   test_step(true, 1, 0.5f); /* the sums over the batch, from pieces */
   test_step(false, 0, 0);
   test_step(false, 1, 0);
+  test_distillation(0);
+  test_distillation(1);
   test_balance();
   mc_arena_clear(&arena);
   mc_compute_destroy(cp);

@@ -1,0 +1,38 @@
+/* `moeclip bench compare`: its options (compare_options.c), running `learn` once for each method, order and seed (compare.c), and
+ * what comes of them in one table and one picture (compare_report.c). */
+#ifndef MC_CLI_COMPARE_H
+#define MC_CLI_COMPARE_H
+
+#include "cli/cli.h"
+
+typedef struct mc_compare_options {
+  const char *model, *out, *methods;
+  int orders; /* 0: as given; 1: and reversed */
+  int seeds, quiet, json;
+  mc_list rates, with; /* [METHOD=]X; METHOD=WORDS */
+  /* Handed to `learn` as they are, where they were given. */
+  mc_list heldout, templates, template_files, classes;
+  int64_t shots, max_train, max_test, iterations, warmup;
+  int batch, threads, precision;
+  double smoothing, weight_decay;
+} mc_compare_options;
+
+/* One run of `learn`, and what came of it. */
+typedef struct mc_compare_run {
+  const char *method;
+  bool reversed;
+  int seed;
+  char *folder;                    /* OUT/METHOD-ORDER-SEED */
+  double zero_shot, transfer, average, last; /* 0 to 1; NaN: there is none */
+  double trained;                  /* numbers, mean over the tasks */
+  double seconds;                  /* a task, mean */
+  double peak;                     /* bytes */
+} mc_compare_run;
+
+int mc_compare_run_all(const mc_args *args);
+
+/* compare.txt, compare.json and compare.svg in the folder; *text (to be freed): what the first holds. runs: all of one method stand
+ * together. */
+moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, const char *folder, char **text, json_t **json, moeclip_error *err);
+
+#endif

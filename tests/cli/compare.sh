@@ -1,0 +1,71 @@
+#!/bin/sh
+# bench compare from end to end with a tiny CLIP: both orders, two seeds; its numbers against those of its runs; killed and gone on with.
+# usage: compare.sh MOECLIP DATA PICTURES
+M=$(realpath "$1") PICTURES=$3
+. "$(dirname "$0")/tools/common.sh"
+
+"$PICTURES" "$T/pictures" || exit 1
+cd "$T" || exit 1
+"$M" pretrain --pairs pictures/colours/train --out clip.safetensors --image-size 16 --patch 8 --visual-layers 2 --visual-width 64 \
+  --visual-hidden 64 --context 12 --vocabulary 600 --text-layers 2 --text-width 64 --text-hidden 64 --embed 32 --epochs 30 --batch 6 \
+  --warmup 5 --threads 1 --quiet >out 2>err || { fail "pretrain: $(cat err)"; exit 1; }
+
+common="bench compare --model clip.safetensors --batch 4 --threads 1 --quiet --lr 1e-4 --lr finetune=1e-3"
+shared="$common --iterations 8"
+domains="pictures/colours lines=pictures/stripes"
+with="linear-probe=--probe-l2 0.3"
+expect 0 'finetune .* both ' $shared --out c --methods zero-shot,finetune,linear-probe --orders both --seeds 2 --with "$with" $domains
+cmp -s out c/compare.txt || fail "compare.txt is not what is printed"
+expect 0 'Average' learn --model clip.safetensors --state alone.safetensors --method finetune --iterations 8 --batch 4 --threads 1 --quiet \
+  --lr 1e-3 --seed 2 lines=pictures/stripes pictures/colours
+cmp -s alone.safetensors c/finetune-reversed-2/state.safetensors || fail "a run of the comparison is not what learn does"
+python3 - <<'PYTHON' || fail "the numbers"
+import json, statistics as st, xml.dom.minidom as dom
+c = json.load(open("c/compare.json"))
+assert len(c["runs"]) == 12 and len(c["rows"]) == 9
+for row in c["rows"]:
+    mine = [r for r in c["runs"] if r["method"] == row["method"] and row["order"] in ("both", r["order"])]
+    assert len(mine) == row["runs"] == (4 if row["order"] == "both" else 2)
+    for key, name in (("transfer", "transfer"), ("average", "average"), ("last", "last")):
+        values = [json.load(open(f"{r['folder']}/matrix.json"))[name]["mean"] for r in mine]
+        assert abs(row[key]["mean"] - st.mean(values)) < 1e-9 and abs(row[key]["spread"] - st.stdev(values)) < 1e-9, (row, key)
+    trained = [t["trainable"] for r in mine for t in json.load(open(f"{r['folder']}/matrix.json"))["learned"].values()]
+    assert abs(row["trained"]["mean"] - st.mean(trained)) < 1e-6
+    assert row["peak_bytes"]["mean"] > 1e6
+mean = {(r["method"], r["order"]): r for r in c["rows"]}
+assert mean["zero-shot", "both"]["trained"]["mean"] == 0 < mean["finetune", "both"]["trained"]["mean"]
+assert mean["finetune", "both"]["last"]["mean"] > mean["zero-shot", "both"]["last"]["mean"]
+probe = json.load(open("c/linear-probe-given-1/matrix.json"))["run"]
+assert probe["linear-probe"]["l2"] == 0.3 and probe["seed"] in (1, "1"), probe
+assert len([r for r in dom.parse("c/compare.svg").getElementsByTagName("rect")]) >= 9
+PYTHON
+
+# What is done is not done again; further methods join; other options are refused.
+ids() { stat -c %Y%i c/finetune-*/*.safetensors c/linear-*/*.safetensors c/zero-*/*.safetensors; }
+before=$(ids)
+expect 0 'lwf' $shared --out c --methods zero-shot,finetune,linear-probe,lwf --orders both --seeds 2 --with "$with" $domains
+[ "$before" = "$(ids)" ] ||
+  fail "what was done is done again"
+expect 1 'other options' $shared --out c --methods finetune --smoothing 0.3 $domains
+expect 2 'no method "nonsense"' $shared --out c --methods finetune,nonsense $domains
+expect 2 'names none of the methods' $shared --out c --methods zero-shot $domains
+expect 2 'twice' $shared --out c --methods lwf,lwf $domains
+expect 2 'at least two' bench compare --model clip.safetensors --out c pictures/colours
+expect 1 'this run failed' $shared --out bad --methods finetune pictures/colours lines=pictures/nowhere
+
+# Killed with the run that it waits for, then gone on with: the same states.
+"$M" $common --out k --methods finetune --iterations 300 $domains >out 2>err &
+running=$! i=0
+while [ ! -e k/finetune-given-1/state.safetensors ] && [ $i -lt 2000 ] && kill -0 $running 2>/dev/null; do
+  sleep 0.01
+  i=$((i + 1))
+done
+kill -TERM $running
+wait $running
+[ $? -eq 143 ] || fail "a comparison that is stopped does not say so: $(cat err)"
+[ -e k/compare.txt ] && fail "a stopped comparison has a table"
+expect 0 'finetune' $common --out k --methods finetune --iterations 300 $domains
+expect 0 'finetune' $common --out whole --methods finetune --iterations 300 $domains
+cmp -s k/finetune-given-1/state.safetensors whole/finetune-given-1/state.safetensors || fail "a stopped comparison ends with another state"
+
+exit $failed
