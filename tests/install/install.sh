@@ -92,8 +92,8 @@ complete() { # EXPECTED WORD...
   [ "$is" = "$expected" ] || fail "bash completes \"$*\" with \"$is\", not \"$expected\""
 }
 complete "classify" moeclip cl
-complete "cil mtil xtail" moeclip bench ""
-complete "analytic finetune moe" moeclip learn --method ""
+complete "cil compare mtil xtail" moeclip bench ""
+complete "analytic finetune linear-probe lwf moe wise-ft zero-shot" moeclip learn --method ""
 complete "finetune" moeclip learn --method = f
 complete "--labels --labels-file" moeclip classify --la
 complete "--increment" moeclip bench cil --inc
@@ -112,7 +112,7 @@ words=("$@") CURRENT=$#
 _moeclip
 ZSH
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip learn --mo >out 2>&1
-  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune analytic)' out ||
+  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune analytic zero-shot linear-probe wise-ft lwf)' out ||
     fail "zsh, learn: $(cat out)"
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip bench cil --inc >out 2>&1
   grep -qx '2 cil --inc' out && grep -qF -e '--increment=[' out || fail "zsh, bench cil: $(cat out)"
@@ -120,7 +120,7 @@ ZSH
   grep -q '^classify:' out || fail "zsh, commands: $(cat out)"
 fi
 if command -v fish >/dev/null; then
-  for pair in "moeclip cl=classify" "moeclip bench c=cil" "moeclip learn --mode fi=finetune" \
+  for pair in "moeclip cl=classify" "moeclip bench ci=cil" "moeclip learn --mode fi=finetune" \
     "moeclip bench cil --incr=--increment" "moeclip help --completion z=zsh" "moeclip help cl=classify"; do
     HOME=$T fish -c "source $P/share/fish/vendor_completions.d/moeclip.fish; complete -C '${pair%=*}'" >out 2>&1
     [ "$(cut -f 1 out)" = "${pair##*=}" ] || fail "fish completes \"${pair%=*}\" with $(cat out)"
