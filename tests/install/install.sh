@@ -59,7 +59,7 @@ while read -r command; do
   page=$P/share/man/man1/moeclip-$(echo "$command" | tr ' ' '-').1
   [ -s "$page" ] || { fail "no $page"; continue; }
   # shellcheck disable=SC2086 # "bench mtil" is two words
-  "$M" help $command | sed -n 's/^  --\([a-z-]*\).*/\1/p' >options
+  "$M" help $command | sed -n 's/^  --\([a-z0-9-]*\).*/\1/p' >options
   [ -s options ] || fail "help $command has no options"
   while read -r option; do
     grep -qF "fB\\-\\-$(echo "$option" | sed 's/-/\\-/g')\\fR" "$page" || fail "$page: no --$option"
