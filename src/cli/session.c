@@ -271,8 +271,8 @@ static void print_report(const mc_session *s, const mc_domain *d, const moeclip_
   if (r->seconds > 0) printf(", waited %.0f %% for pictures", 100 * r->waited_seconds / r->seconds);
   if (!isnan(r->threshold)) printf(", threshold %.5g", r->threshold);
   const moeclip_task_parameters *p = &r->parameters;
-  long long numbers = (long long)(p->experts + p->router + p->selector);
-  printf(", %d new experts a block, %lld numbers more", p->n_experts, numbers);
+  int64_t numbers = p->experts + p->router + p->selector;
+  printf(", %d new experts a block, %lld numbers more", p->n_experts, (long long)numbers);
   if (r->broken > 0) printf(", %lld pictures left out", (long long)r->broken);
   printf("\n");
   fflush(stdout);

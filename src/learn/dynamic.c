@@ -32,9 +32,10 @@ moeclip_code mc_open_dynamic(moeclip_learner *l, const mc_task_training *trainin
   double loss, next;
   if (l->n_tasks > 1) {
     MC_TRY(probe(l, training, 0, &loss, err));
-    for (; fresh < most; fresh++, loss = next) {
+    for (; fresh < most; fresh++) {
       MC_TRY(probe(l, training, fresh + 1, &next, err));
       if (!(next < loss * (1 - l->options.dynamic_margin))) break;
+      loss = next;
     }
     MC_TRY(mc_adapters_grow(l->adapters, fresh, l->options.seed, err));
   }

@@ -119,7 +119,7 @@ static moeclip_code step(const problem *q, double *w, double *g, const double *d
   int64_t n = q->n_classes * q->width;
   double slope = dot(g, direction, n), length = first, value = 0;
   *moved = false;
-  for (int i = 0; i < MOST_HALVINGS && slope < 0; i++, length /= 2) {
+  for (int i = 0; i < MOST_HALVINGS && slope < 0; i++) {
     for (int64_t j = 0; j < n; j++) w_new[j] = w[j] + length * direction[j];
     MC_TRY(evaluate(q, w_new, loss, &value, g_new, err));
     if (isfinite(value) && value <= *objective + 1e-4 * length * slope) {
@@ -127,6 +127,7 @@ static moeclip_code step(const problem *q, double *w, double *g, const double *d
       *moved = true;
       return MOECLIP_OK;
     }
+    length /= 2;
   }
   return MOECLIP_OK;
 }

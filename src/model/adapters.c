@@ -427,7 +427,7 @@ moeclip_code mc_adapters_load(const moeclip_tensors *file, const mc_adapter_size
   /* Every parameter must be in the file: what the sizes promise is held against it before anything is allocated. */
   double rows = 0;
   for (int i = 0; i < visual_layers; i++) rows += (double)visual->shape[1] * (sizes.n_experts - count_dropped(file, true, i));
-  for (int i = 0; i < text_layers; i++) rows += (double)text->shape[1] * (sizes.n_experts - count_dropped(file, false, i));
+  for (int i = 0; text && i < text_layers; i++) rows += (double)text->shape[1] * (sizes.n_experts - count_dropped(file, false, i));
   double promised = rows * 2.0 * sizes.bottleneck;
   /* Dropped experts are made anew, so a small file could ask for a lot of memory. */
   double whole = ((double)visual_layers * (double)visual->shape[1] + (double)text_layers * (double)(text ? text->shape[1] : 0)) *

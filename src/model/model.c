@@ -64,7 +64,10 @@ moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *o
   if (!m->path) code = mc_fail_memory(err, strlen(path), "a file name");
   if (code == MOECLIP_OK) code = open_clip(path, m->options.activation, &m->clip, err);
   if (code == MOECLIP_OK) code = mc_compute_create(m->options.n_threads, &m->compute, err);
-  if (m->options.comm) code = moeclip_comm_agree(m->options.comm, code, err);
+  if (m->options.comm) {
+    moeclip_code all = moeclip_comm_agree(m->options.comm, code, err);
+    if (code == MOECLIP_OK) code = all;
+  }
   if (code == MOECLIP_OK) code = mc_set_precision(m->compute, m->options.precision, m->options.comm, err);
   int vocabulary = code == MOECLIP_OK ? m->clip->sizes.vocabulary : 0;
   if (code == MOECLIP_OK && vocabulary >= 514 && vocabulary <= 49408) {
