@@ -4,33 +4,7 @@
 M=$(realpath "$1") DATA=$(realpath "$2") PICTURES=$3
 . "$(dirname "$0")/tools/common.sh"
 
-"$PICTURES" "$T/pictures" || exit 1
-cd "$T" || exit 1
-"$M" pretrain --pairs pictures/colours/train --out clip.safetensors --image-size 16 --patch 8 --visual-layers 2 --visual-width 64 \
-  --visual-hidden 64 --context 12 --vocabulary 600 --text-layers 2 --text-width 64 --text-hidden 64 --embed 32 --epochs 30 --batch 6 \
-  --warmup 5 --threads 1 --quiet >out 2>err || { fail "pretrain: $(cat err)"; exit 1; }
-
-# killed ARGUMENTS...: the same command again and again; each time killed once another checkpoint was written, until it gets through.
-killed() {
-  n_killed=0
-  for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    "$M" "$@" >out 2>err </dev/null &
-    running=$! i=0 before=$(stat -c %i "$part" 2>/dev/null)
-    while kill -0 $running 2>/dev/null && [ $i -lt 400 ]; do
-      now=$(stat -c %i "$part" 2>/dev/null)
-      [ -n "$now" ] && [ "$now" != "$before" ] && break
-      sleep 0.01
-      i=$((i + 1))
-    done
-    [ $try -lt 8 ] && kill -9 $running 2>/dev/null
-    wait $running 2>/dev/null
-    is=$?
-    [ $is -eq 137 ] || break
-    n_killed=$((n_killed + 1))
-  done
-  [ $is -eq 0 ] || fail "killed $n_killed times, then: exit code $is: $(tail -n 3 err)"
-  [ $n_killed -gt 0 ] || fail "was never killed: $*"
-}
+tiny_clip
 
 # --- learn ------------------------------------------------------------------------------------------------------------------
 for form in projection kernel; do
@@ -40,7 +14,7 @@ for form in projection kernel; do
   learn "$M" >out 2>err || { fail "learn $form: $(cat err)"; exit 1; }
   grep -q '^after lines ' out || fail "learn $form: $(cat out)"
   state=$form-killed.safetensors part=$form-killed.safetensors.part
-  learn killed
+  learn killed_at_checkpoints
   cmp -s $form.safetensors $form-killed.safetensors || fail "$form: a run that was killed ends with another state"
   [ -e $part ] && fail "$form: the checkpoint is still there"
   # How the pictures are cut into batches changes nothing in what is learned.
@@ -127,7 +101,7 @@ for method in moe analytic finetune; do
   out=x-$method
   xtail "$M" >log 2>&1 || fail "bench xtail $method: $(tail -n 3 log)"
   out=x-$method-killed part=x-$method-killed/state.safetensors.part
-  xtail killed
+  xtail killed_at_checkpoints
   cmp -s x-$method/state.safetensors x-$method-killed/state.safetensors || fail "bench xtail $method: a killed run ends with another state"
   for folder in x-$method x-$method-killed; do cut -d, -f1-7 $folder/results.csv >$folder.csv; done
   cmp -s x-$method.csv x-$method-killed.csv || fail "bench xtail $method: a killed run ends with other results"

@@ -4,11 +4,7 @@
 M=$(realpath "$1") PICTURES=$3
 . "$(dirname "$0")/tools/common.sh"
 
-"$PICTURES" "$T/pictures" || exit 1
-cd "$T" || exit 1
-"$M" pretrain --pairs pictures/colours/train --out clip.safetensors --image-size 16 --patch 8 --visual-layers 2 --visual-width 64 \
-  --visual-hidden 64 --context 12 --vocabulary 600 --text-layers 2 --text-width 64 --text-hidden 64 --embed 32 --epochs 30 --batch 6 \
-  --warmup 5 --threads 1 --quiet >out 2>err || { fail "pretrain: $(cat err)"; exit 1; }
+tiny_clip
 
 common="bench compare --model clip.safetensors --batch 4 --threads 1 --quiet --lr 1e-4 --lr finetune=1e-3"
 shared="$common --iterations 8"
