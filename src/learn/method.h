@@ -11,12 +11,15 @@
  *   end_task, also after a failure.
  *
  * What a further method may want, and where it has its place:
- *   a copy of earlier weights       begin_task makes it (mc_model_copy_clip, from l->tuned); run->scratch holds it; end_task
- * frees it. Not restored from a checkpoint unless `store` puts it there: it must, as the weights go on another or a further
- * loss       step; it may call mc_gradient_step for the usual part, and run after it (weight averaging) exemplars, all tasks at
- * once    begin_task puts another mc_image_source (and labels, and classes) into the run; the pictures themselves belong to
- * l->own, and to the state by `store` a reference set                 reference, before the first task; what is kept of it
- * belongs to l->own weights that are not those of   clip training (an average) answers other than by cosine    score
+ *   a copy of earlier weights        begin_task makes it (mc_tuned_copy); l->own or run->scratch holds it; end_task frees it. A checkpoint
+ *                                    has it only if `store` puts it there, which it must, as the weights go on changing
+ *   another or a further loss        step; it may call mc_gradient_step for the usual part, and do more after it (weight averaging)
+ *   exemplars, all tasks at once     begin_task puts another mc_image_source (and labels, and classes) into the run; the pictures
+ *                                    themselves belong to l->own, and to the state by `store`
+ *   a reference set                  reference, before the first task; what is kept of it belongs to l->own
+ *   weights that answer and are not  l->own beside l->tuned (method_wise.c)
+ *   those that are trained
+ *   answers other than by cosine     score
  */
 #ifndef MC_LEARN_METHOD_H
 #define MC_LEARN_METHOD_H
