@@ -149,6 +149,7 @@ void mc_job_set_state(mc_jobs *j, mc_job *job, mc_job_state state, const char *p
   job->state = state;
   snprintf(job->phase, sizeof job->phase, "%s", phase);
   job->revision++;
+  if (has_ended(job)) j->current = NULL; /* whoever sees its end may ask for the next at once */
   pthread_cond_broadcast(&j->changed);
   pthread_mutex_unlock(&j->mutex);
 }
@@ -185,9 +186,8 @@ static void *jobs_thread(void *context) {
       mc_job_run(j, job);
     }
     pthread_mutex_lock(&j->mutex);
-    if (has_ended(job)) j->current = NULL;
     /* What was interrupted stays the current one: only the end of the server does that. */
-    if (!has_ended(job)) break;
+    if (j->current == job) break;
   }
   pthread_mutex_unlock(&j->mutex);
   return NULL;
