@@ -29,7 +29,7 @@ fuzz() { # TARGET SECONDS
   while [ "$spent" -lt "$limit" ]; do
     chunk=$((limit - spent < 300 ? limit - spent : 300))
     rc=0
-    { TIMEFORMAT='%U %S'; time "$folder/program" -max_total_time="$chunk" -rss_limit_mb=2048 -timeout=25 -print_final_stats=1 \
+    { TIMEFORMAT='%U %S'; time "$folder/program" -max_total_time="$chunk" -rss_limit_mb=2048 -timeout=${MOECLIP_FUZZ_TIMEOUT:-25} -print_final_stats=1 \
         -artifact_prefix="$folder/" "$folder/corpus" "${corpora[@]}" >> "$folder/log" 2>&1 || rc=$?; } 2> "$folder/cpu"
     spent=$((spent + $(awk '{ printf "%d", $1 + $2 + 0.5 }' "$folder/cpu")))
     runs=$((runs + $(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/log" | tail -1)))
