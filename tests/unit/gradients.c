@@ -308,7 +308,7 @@ static void test_distillation(size_t kept_bytes) {
   mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
   model_step s = {.n = N, .n_texts = TEXTS, .classes = true, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
   float *texts = random_floats(TEXTS * EMBED, 801, 1), *targets = random_floats(N * TEXTS, 802, 1), features[N * EMBED], norm[TEXTS];
-  mc_distillation d = {texts, targets, 0.7f, 3};
+  mc_distillation d = {texts, TEXTS, targets, 0.7f, 3};
   uint64_t index = 0;
   REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
   REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
