@@ -322,7 +322,8 @@ static mc_reference_batch draw(mc_learning *run, const mc_training_step *s) {
   }
   mc_normalize_pixels(s->model->compute, d->pixels, end - own, z->pictures.size, d->images);
   return (mc_reference_batch){.images = d->images, .n = end - own, .begin = run->comm ? d->begin : NULL, .before = d->before,
-                              .texts = z->texts, .n_texts = z->n_texts, .weight = (float)l->options.zscl_weight,
+                              .texts = z->texts, .n_texts = z->n_texts, .scale = expf(l->model->clip->logit_scale.value[0]),
+                              .weight = (float)l->options.zscl_weight,
                               .temperature = (float)l->options.zscl_temperature};
 }
 

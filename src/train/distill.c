@@ -69,7 +69,7 @@ static moeclip_code run(reference_step *r, double *loss, mc_arena *arena, moecli
   float t = b->temperature, scale = expf(r->clip->logit_scale.value[0]), *transposed;
   const float *features = r->pictures.features - row;
   TAKE(transposed, n * k);
-  MC_TRY(both_targets(r->cp, b, n, embed, scale / t, r->targets, transposed, err));
+  MC_TRY(both_targets(r->cp, b, n, embed, b->scale / t, r->targets, transposed, err));
   MC_TRY(mc_similarity(r->cp, features, n, b->texts, k, embed, scale, r->logits, err));
   memset(r->dlogits, 0, (size_t)(n * k) * sizeof *r->dlogits);
   *loss = mc_soft_cross_entropy(r->logits, r->targets, n, k, false, t, b->weight / (double)n, r->dlogits);

@@ -22,6 +22,7 @@ typedef struct mc_reference_batch {
   const float *before;  /* [n_all, embed] what the other weights make of all pictures */
   const float *texts;   /* [n_texts, embed] and of the sentences */
   int64_t n_texts;
+  float scale;          /* what the other weights multiply cosines with */
   float weight, temperature;
 } mc_reference_batch;
 
