@@ -279,8 +279,8 @@ static int plan(comparison *c) {
   if (!o->model) return mc_usage_error(command, "--model is missing: the CLIP to teach");
   if (!o->out) return mc_usage_error(command, "--out is missing: the folder for the results");
   if (o->shots && o->max_train) return mc_usage_error(command, "--shots and --max-train exclude each other");
-  static const char all[] = "zero-shot,linear-probe,analytic,moe,finetune,wise-ft,lwf,icarl,joint";
-  c->methods = o->methods ? mc_strdup(o->methods) : mc_format("%s%s", all, o->reference ? ",zscl" : "");
+  static const char all[] = "zero-shot,linear-probe,analytic,moe,finetune,wise-ft,lwf,";
+  c->methods = o->methods ? mc_strdup(o->methods) : mc_format("%s%sicarl,joint", all, o->reference ? "zscl," : "");
   if (!c->methods) return mc_usage_error(command, "out of memory");
   char *rest = NULL;
   for (char *name = strtok_r(c->methods, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
