@@ -71,7 +71,8 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   moeclip_learner *l = run->l;
   joint *j = run->scratch = calloc(1, sizeof *j);
   moeclip_code code = j ? gather(run, j, err) : mc_fail_memory(err, sizeof *j, "a task");
-  MC_TRY(moeclip_comm_agree(run->comm, code, err));
+  code = moeclip_comm_agree(run->comm, code, err);
+  if (code != MOECLIP_OK || !j) return code;
   MC_TRY(check_same(run, j, err));
   /* As many steps as the other methods took for all these tasks. Passes over all pictures are that already. */
   j->given = run->options;

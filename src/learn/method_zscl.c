@@ -199,7 +199,8 @@ static moeclip_code keep_batch(moeclip_learner *l, const mc_shared_batch *batch,
 static moeclip_code keep_pictures(moeclip_learner *l, const mc_image_source *source, const moeclip_task_options *o,
                                   const moeclip_callbacks *callbacks, moeclip_learn_report *report, moeclip_error *err) {
   moeclip_comm *comm = l->model->options.comm;
-  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
+  /* Always the same batch: what is kept does not depend on the task's. */
+  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size, .batch = PIECE,
                                .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
   mc_shared_loader *loader;
   mc_watch watch;

@@ -187,7 +187,7 @@ static moeclip_code learn_task(running *r, moeclip_error *err) {
   if (code == MOECLIP_OK && is_joint(r)) code = mc_measure_earlier(r->s, r->model, r->learner, &earlier, &o.n_earlier, err);
   o.earlier = (const moeclip_dataset *const *)earlier;
   if (code == MOECLIP_OK) code = moeclip_learner_learn(r->learner, r->dataset, &o, &callbacks, &r->report, err);
-  for (size_t i = 0; i < o.n_earlier; i++) moeclip_dataset_destroy(earlier[i]);
+  for (size_t i = 0; earlier && i < o.n_earlier; i++) moeclip_dataset_destroy(earlier[i]);
   free(earlier);
   free(templates);
   if (code == MOECLIP_OK) code = moeclip_learner_save(r->learner, r->s->o->state, err);
