@@ -293,7 +293,8 @@ static moeclip_code learn_reference(running *r, moeclip_error *err) {
   mc_data_choice choice;
   moeclip_task_options o = r->plan.o.task;
   mc_data_choice_defaults(&choice);
-  if (!r->plan.o.reference || moeclip_learner_tasks(r->learner) > 0 || moeclip_learner_has_reference(r->learner)) return MOECLIP_OK;
+  if (!r->plan.o.reference || moeclip_learner_tasks(r->learner) > 0 || moeclip_learner_has_reference(r->learner))
+    return MOECLIP_OK;
   moeclip_code code = mc_agree(mc_dataset_open_named(r->plan.o.reference, &choice, &d, err), err);
   if (code == MOECLIP_OK) code = moeclip_learner_learn_reference(r->learner, d, &o, &r->callbacks, NULL, err);
   mc_progress_end(&r->progress);

@@ -61,9 +61,9 @@ static const mc_option options[] = {
      "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
      "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training; zero-shot: "
      "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task; wise-ft: the average of "
-     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task; zscl: fine-tuning held near "
-     "the untouched CLIP on a reference set (--reference), and averaged along the way; icarl: fine-tuning with kept pictures of earlier "
-     "classes, answered by the nearest of their means; joint: the upper bound, for each task anew on all tasks' pictures",
+     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task; zscl: fine-tuning "
+     "held near the untouched CLIP on a reference set (--reference), and averaged along the way; icarl: fine-tuning with kept "
+     "pictures of earlier classes, answered by the nearest of their means; joint: the upper bound, for each task anew on all tasks' pictures",
      AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",

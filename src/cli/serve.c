@@ -20,8 +20,8 @@ static const mc_option options[] = {
      "none: pictures must be sent"},
     {MC_OPT_TEXT, "alexnet", "FILE", "the AlexNet weights that the state's selector was made with", AT(alexnet), 0, 0, 0, 0},
     {MC_OPT_TEXT, "reference", "PATH",
-     "of a new state: pictures of no task, for the selector and for zscl, as in `learn`; learned before the first task", AT(reference), 0,
-     0, 0, 0},
+     "of a new state: pictures of no task, for the selector and for zscl, as in `learn`; learned before the first task",
+     AT(reference), 0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks; auto: what the file says, else quick-gelu",
      AT(activation), -1, 0, "auto|quick-gelu|gelu", 0},
 

@@ -41,7 +41,8 @@ moeclip_code mc_find_columns(const moeclip_learner *l, int64_t n_taught, const m
           high = middle;
         }
       }
-      if (low < c->n && strcmp(sorted[low].name, l->tasks[t].classes[k]) == 0) columns[(*n)++] = (mc_column){at, sorted[low].at, t};
+      if (low < c->n && strcmp(sorted[low].name, l->tasks[t].classes[k]) == 0)
+        columns[(*n)++] = (mc_column){at, sorted[low].at, t};
     }
   }
   free(sorted);

@@ -4,8 +4,9 @@
 
 #include "base/status.h"
 
-/* rows [n_rows] of x [?, d]: chosen [n_chosen] becomes the first n_chosen of them in the order of herding (places in `rows`); of rows
- * that are as good as each other the first. n_chosen <= n_rows. */
-moeclip_code mc_herd(const float *x, int64_t d, const int64_t *rows, int64_t n_rows, int64_t n_chosen, int64_t *chosen, moeclip_error *err);
+/* rows [n_rows] of x [?, d]: chosen [n_chosen] becomes the first n_chosen of them in the order of herding (places in `rows`);
+ * of rows that are as good as each other the first. n_chosen <= n_rows. */
+moeclip_code mc_herd(const float *x, int64_t d, const int64_t *rows, int64_t n_rows, int64_t n_chosen, int64_t *chosen,
+                     moeclip_error *err);
 
 #endif

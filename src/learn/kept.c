@@ -29,12 +29,13 @@ static moeclip_code wrong(moeclip_error *err, const char *name) {
   return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s has the wrong shape or values, or is missing", name);
 }
 
-moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *name, int size, int64_t most, moeclip_error *err) {
+moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *name, int size, int64_t most,
+                             moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
   *k = (mc_kept){0};
   if (!t) return MOECLIP_OK;
-  if (t->dtype != MOECLIP_U8 || t->rank != 4 || t->shape[0] < 1 || t->shape[0] > most || t->shape[1] != 3 || t->shape[2] != size ||
-      t->shape[3] != size) {
+  if (t->dtype != MOECLIP_U8 || t->rank != 4 || t->shape[0] < 1 || t->shape[0] > most || t->shape[1] != 3 ||
+      t->shape[2] != size || t->shape[3] != size) {
     return wrong(err, name);
   }
   MC_TRY(mc_kept_create(k, t->shape[0], size, err));
@@ -42,7 +43,8 @@ moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *
   return MOECLIP_OK;
 }
 
-moeclip_code mc_rows_restore(const moeclip_tensors *in, const char *name, int64_t *n, int64_t d, float **out, moeclip_error *err) {
+moeclip_code mc_rows_restore(const moeclip_tensors *in, const char *name, int64_t *n, int64_t d, float **out,
+                             moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
   *out = NULL;
   if (!t || t->dtype != MOECLIP_F32 || t->rank != 2 || t->shape[0] < 1 || (*n >= 0 && t->shape[0] != *n) || t->shape[1] != d) {

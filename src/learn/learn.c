@@ -114,13 +114,27 @@ static moeclip_code method_step(void *context, mc_training_step *s, double *loss
 mc_task_training mc_training_of(mc_learning *r) {
   moeclip_learner *l = r->l;
   const mc_task *task = &l->tasks[l->n_tasks - 1];
-  return (mc_task_training){.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
-                            .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
-                            .classes = r->classes, .n_classes = r->n_classes, .template = r->template ? r->template : task->templates[0], .options = r->options,
-                            .seed = l->options.seed, .pictures = r->pictures, .labels = r->labels,
-                            .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
-                            .context = r, .resume = r->resume, .first_step = r->first_step,
-                            .one_pass = l->method->traits & MC_METHOD_ONE_PASS, .step = l->method->step ? method_step : NULL};
+  return (mc_task_training){.model = l->model,
+                            .clip = mc_learner_clip(l),
+                            .adapters = l->adapters,
+                            .task = l->n_tasks - 1,
+                            .router = mc_learner_router(l, l->n_tasks - 1),
+                            .top_k = l->options.top_k,
+                            .name = task->name,
+                            .classes = r->classes,
+                            .n_classes = r->n_classes,
+                            .template = r->template ? r->template : task->templates[0],
+                            .options = r->options,
+                            .seed = l->options.seed,
+                            .pictures = r->pictures,
+                            .labels = r->labels,
+                            .callbacks = r->callbacks,
+                            .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
+                            .context = r,
+                            .resume = r->resume,
+                            .first_step = r->first_step,
+                            .one_pass = l->method->traits & MC_METHOD_ONE_PASS,
+                            .step = l->method->step ? method_step : NULL};
 }
 
 static moeclip_code train(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {

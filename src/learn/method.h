@@ -14,9 +14,9 @@
  *   a copy of earlier weights        begin_task makes it (mc_tuned_copy); l->own or run->scratch holds it; end_task frees it. A checkpoint
  *                                    has it only if `store` puts it there, which it must, as the weights go on changing
  *   another or a further loss        step; it may call mc_gradient_step for the usual part, and do more after it (weight averaging)
- *   exemplars, all tasks at once     begin_task puts another mc_image_source (and labels, and classes) into the run (rehearsal.h);
- *                                    exemplars themselves belong to l->own, and to the state by `store`; all pictures of earlier
- *                                    tasks come from the caller's data sets (options->earlier)
+ *   exemplars, all tasks at once     begin_task puts another mc_image_source (and labels, and classes) into the run
+ *                                    (rehearsal.h); exemplars themselves belong to l->own, and to the state by `store`; all
+ *                                    pictures of earlier tasks come from the caller's data sets (options->earlier)
  *   a reference set                  reference, before the first task; what is kept of it belongs to l->own
  *   weights that answer and are not  l->own beside l->tuned (method_wise.c)
  *   those that are trained

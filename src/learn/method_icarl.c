@@ -1,5 +1,5 @@
-/* iCaRL: fine-tuning on the new pictures and on kept ones of earlier classes, distillation of what was said of those, and answers by the
- * nearest mean of kept pictures (docs/METHODS.md). */
+/* iCaRL: fine-tuning on the new pictures and on kept ones of earlier classes, distillation of what was said of those, and
+ * answers by the nearest mean of kept pictures (docs/METHODS.md). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +27,7 @@ typedef struct icarl {
 typedef struct rehearsing {
   mc_rehearsal all;
   mc_teacher teacher;
-  mc_image_source own;      /* the task's own pictures */
+  mc_image_source own; /* the task's own pictures */
   const int32_t *own_labels;
 } rehearsing;
 
@@ -46,13 +46,14 @@ static bool fits(const moeclip_learner_options *o) {
 
 static moeclip_code check(const moeclip_learner_options *o, moeclip_error *err) {
   if (fits(o)) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "iCaRL: %lld exemplars (1 to %d), weight %g (0 or above), temperature %g (above 0)",
-                 (long long)o->exemplars, (int)MOST_EXEMPLARS, o->icarl_weight, o->icarl_temperature);
+  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                 "iCaRL: %lld exemplars (1 to %d), weight %g (0 or above), temperature %g (above 0)", (long long)o->exemplars,
+                 (int)MOST_EXEMPLARS, o->icarl_weight, o->icarl_temperature);
 }
 
 static json_t *options_to_json(const moeclip_learner *l) {
-  return json_pack("{s:I, s:f, s:f}", "exemplars", (json_int_t)l->options.exemplars, "weight", l->options.icarl_weight, "temperature",
-                   l->options.icarl_temperature);
+  return json_pack("{s:I, s:f, s:f}", "exemplars", (json_int_t)l->options.exemplars, "weight", l->options.icarl_weight,
+                   "temperature", l->options.icarl_temperature);
 }
 
 static void options_of_json(const json_t *own, moeclip_learner_options *o, const char **bad) {
@@ -66,7 +67,8 @@ static void options_of_json(const json_t *own, moeclip_learner_options *o, const
 
 static char *run_key(const mc_learning *run) {
   const moeclip_learner_options *o = &run->l->options;
-  return mc_format("exemplars %lld, weight %.9g, temperature %.9g", (long long)o->exemplars, o->icarl_weight, o->icarl_temperature);
+  return mc_format("exemplars %lld, weight %.9g, temperature %.9g", (long long)o->exemplars, o->icarl_weight,
+                   o->icarl_temperature);
 }
 
 static moeclip_code create_own(moeclip_learner *l, moeclip_error *err) {
@@ -109,7 +111,8 @@ static moeclip_code restore_exemplars(moeclip_learner *l, const moeclip_tensors 
   const moeclip_tensor *labels = moeclip_tensors_find(in, "icarl.labels");
   MC_TRY(mc_kept_restore(&k->exemplars, in, "icarl.pictures", l->model->clip->sizes.image_size, l->options.exemplars, err));
   if (k->exemplars.n == 0) return wrong(err, "icarl.pictures");
-  if (!labels || labels->dtype != MOECLIP_I64 || labels->rank != 1 || labels->shape[0] != k->exemplars.n) return wrong(err, "icarl.labels");
+  if (!labels || labels->dtype != MOECLIP_I64 || labels->rank != 1 || labels->shape[0] != k->exemplars.n)
+    return wrong(err, "icarl.labels");
   k->labels = mc_alloc(labels->n_bytes, 1);
   if (!k->labels) return mc_fail_memory(err, labels->n_bytes, "a state");
   memcpy(k->labels, labels->data, labels->n_bytes);
@@ -137,7 +140,8 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moecl
 /* --- learning ---------------------------------------------------------------------------------------------------------- */
 
 /* The classes of pictures, counted in order of task. *out is freed by the caller. */
-static moeclip_code number_classes(size_t n, const int32_t *own, const int64_t *kept, int64_t first, int32_t **out, moeclip_error *err) {
+static moeclip_code number_classes(size_t n, const int32_t *own, const int64_t *kept, int64_t first, int32_t **out,
+                                   moeclip_error *err) {
   *out = mc_alloc(n, sizeof **out);
   if (!*out) return mc_fail_memory(err, n * sizeof **out, "labels");
   for (size_t i = 0; i < n; i++) (*out)[i] = own ? (int32_t)(own[i] + first) : (int32_t)kept[i];
@@ -164,7 +168,8 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   rehearsing *r = run->scratch = calloc(1, sizeof *r);
   if (!r) return mc_fail_memory(err, sizeof *r, "a task");
   if (l->options.exemplars < class_count(l, l->n_tasks)) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "iCaRL: %lld exemplars (--exemplars) are fewer than the %lld classes of all tasks",
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
+                   "iCaRL: %lld exemplars (--exemplars) are fewer than the %lld classes of all tasks",
                    (long long)l->options.exemplars, (long long)class_count(l, l->n_tasks));
   }
   MC_TRY(mc_rehearsal_init(&r->all, l, err));
@@ -238,16 +243,19 @@ static moeclip_code encode_source(mc_learning *run, const mc_image_source *sourc
   moeclip_learner *l = run->l;
   const moeclip_task_options *o = run->options;
   size_t embed = (size_t)l->model->clip->sizes.embed;
-  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size, .batch = o->batch,
+  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size,
+                               .batch = o->batch,
                                .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
   mc_shared_loader *loader;
   mc_watch watch;
   out->features = mc_alloc(source->count, embed * sizeof *out->features);
   out->index = mc_alloc(source->count, sizeof *out->index);
-  moeclip_code code = out->features && out->index ? MOECLIP_OK : mc_fail_memory(err, source->count * embed * sizeof(float), "features");
+  moeclip_code code =
+      out->features && out->index ? MOECLIP_OK : mc_fail_memory(err, source->count * embed * sizeof(float), "features");
   MC_TRY(moeclip_comm_agree(run->comm, code, err));
   MC_TRY(mc_shared_loader_create(run->comm, source, &options, NULL, &loader, err)); /* broken pictures were told of already */
-  mc_watch_begin(&watch, run->callbacks, "exemplars", l->tasks[l->n_tasks - 1].name, (int64_t)mc_shared_loader_batches(loader), 1e9);
+  mc_watch_begin(&watch, run->callbacks, "exemplars", l->tasks[l->n_tasks - 1].name, (int64_t)mc_shared_loader_batches(loader),
+                 1e9);
   watch.progress.loss = watch.progress.learning_rate = NAN;
   for (;;) {
     mc_shared_batch batch;
@@ -287,8 +295,8 @@ static void shrink(const icarl *k, int64_t most, choice *next) {
 }
 
 /* Of one new class: herding, and the chosen pictures once more. rows, chosen: room for all of the source's pictures. */
-static moeclip_code herd_class(const mc_learning *run, const encoded *e, int32_t class, int64_t most, int64_t *rows, int64_t *chosen,
-                               choice *next, moeclip_error *err) {
+static moeclip_code herd_class(const mc_learning *run, const encoded *e, int32_t class, int64_t most, int64_t *rows,
+                               int64_t *chosen, choice *next, moeclip_error *err) {
   const rehearsing *r = run->scratch;
   int64_t n = 0, embed = run->l->model->clip->sizes.embed;
   for (int64_t i = 0; i < e->n; i++) {
@@ -316,7 +324,8 @@ static moeclip_code herd(mc_learning *run, const encoded *e, choice *next, moecl
   next->pictures.n = 0;
   next->labels = mc_alloc((size_t)(most * all), sizeof *next->labels);
   int64_t *rows = mc_alloc((size_t)e->n, sizeof *rows), *chosen = mc_alloc((size_t)most, sizeof *chosen);
-  moeclip_code code = next->labels && rows && chosen ? MOECLIP_OK : mc_fail_memory(err, (size_t)e->n * sizeof *rows, "exemplars");
+  moeclip_code code =
+      next->labels && rows && chosen ? MOECLIP_OK : mc_fail_memory(err, (size_t)e->n * sizeof *rows, "exemplars");
   if (code == MOECLIP_OK) shrink(l->own, most, next);
   for (int32_t c = 0; code == MOECLIP_OK && c < (int32_t)l->tasks[l->n_tasks - 1].n_classes; c++) {
     code = herd_class(run, e, c, most, rows, chosen, next, err);
@@ -334,7 +343,8 @@ static moeclip_code average(mc_learning *run, const choice *next, float *means, 
   float *features = mc_alloc((size_t)n, (size_t)embed * sizeof *features), *norm = mc_alloc((size_t)all, sizeof *norm);
   double *sums = calloc((size_t)(all * embed) + 1, sizeof *sums);
   int64_t *begin = mc_alloc((size_t)ranks + 1, sizeof *begin);
-  moeclip_code code = features && norm && sums && begin ? MOECLIP_OK : mc_fail_memory(err, (size_t)(n * embed) * sizeof *features, "means");
+  moeclip_code code =
+      features && norm && sums && begin ? MOECLIP_OK : mc_fail_memory(err, (size_t)(n * embed) * sizeof *features, "means");
   if (code == MOECLIP_OK) {
     for (int r = 0; r <= ranks; r++) begin[r] = mc_comm_share(run->comm, n, r);
     code = encode(l, next->pictures.pixels + (size_t)begin[rank] * mc_kept_each(&next->pictures), begin[rank + 1] - begin[rank],
@@ -416,8 +426,8 @@ static moeclip_code end_task(mc_learning *run, bool done, moeclip_learn_report *
 /* --- answering --------------------------------------------------------------------------------------------------------- */
 
 /* The nearest mean of length 1 is the one with the largest cosine. */
-static moeclip_code score(moeclip_learner *l, const float *features, int64_t n, const mc_choices *c, float *scores, int32_t *tasks,
-                          moeclip_error *err) {
+static moeclip_code score(moeclip_learner *l, const float *features, int64_t n, const mc_choices *c, float *scores,
+                          int32_t *tasks, moeclip_error *err) {
   const icarl *k = l->own;
   int64_t embed = l->model->clip->sizes.embed, found = 0, n_columns = 0;
   double scale = exp((double)l->tuned->logit_scale.value[0]);

@@ -1,5 +1,5 @@
-/* Joint training: for each task, the untouched CLIP is fine-tuned anew on the pictures of all tasks so far. The upper bound, which
- * continual learning would do without (docs/METHODS.md). */
+/* Joint training: for each task, the untouched CLIP is fine-tuned anew on the pictures of all tasks so far. The upper bound,
+ * which continual learning would do without (docs/METHODS.md). */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +24,17 @@ static moeclip_code find_set(const mc_learning *run, int task, const moeclip_dat
     if (strcmp(moeclip_dataset_name(o->earlier[i]), t->name) == 0) *out = o->earlier[i];
   }
   if (!*out) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                   "joint training needs the pictures of every earlier task, and those of %s are not given (learn: name its DOMAIN too; "
-                   "Python: earlier=[...])", t->name);
+    return mc_fail(
+        err, MOECLIP_ERROR_ARGUMENT,
+        "joint training needs the pictures of every earlier task, and those of %s are not given (learn: name its DOMAIN too; "
+        "Python: earlier=[...])",
+        t->name);
   }
   bool same = moeclip_dataset_classes(*out) == t->n_classes;
   for (size_t c = 0; same && c < t->n_classes; c++) same = strcmp(moeclip_dataset_class_name(*out, c), t->classes[c]) == 0;
   if (same && (int64_t)moeclip_dataset_count(*out, MOECLIP_TRAIN) == t->images) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: not the classes, or not as many training pictures, as when the task %s was learned",
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                 "%s: not the classes, or not as many training pictures, as when the task %s was learned",
                  moeclip_dataset_path(*out), t->name);
 }
 
@@ -64,7 +67,8 @@ static moeclip_code gather(mc_learning *run, joint *j, moeclip_error *err) {
 /* All ranks must have been given the same earlier sets. */
 static moeclip_code check_same(const mc_learning *run, const joint *j, moeclip_error *err) {
   return run->comm ? mc_comm_same(run->comm, mc_comm_hash(0, j->all.labels, j->all.count * sizeof *j->all.labels),
-                                  "pictures of earlier tasks", err) : MOECLIP_OK;
+                                  "pictures of earlier tasks", err)
+                   : MOECLIP_OK;
 }
 
 static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, moeclip_error *err) {

@@ -8,7 +8,8 @@
 /* l->own: the weights before the task, while one is learned; else NULL. run->scratch: the mc_teacher. */
 
 static moeclip_code check(const moeclip_learner_options *o, moeclip_error *err) {
-  if (o->lwf_weight >= 0 && isfinite(o->lwf_weight) && o->lwf_temperature > 0 && isfinite(o->lwf_temperature)) return MOECLIP_OK;
+  if (o->lwf_weight >= 0 && isfinite(o->lwf_weight) && o->lwf_temperature > 0 && isfinite(o->lwf_temperature))
+    return MOECLIP_OK;
   return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "LwF: weight %g (0 or above), temperature %g (above 0)", o->lwf_weight,
                  o->lwf_temperature);
 }
@@ -63,8 +64,8 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   }
   mc_teacher *t = run->scratch = calloc(1, sizeof *t);
   if (!t) return mc_fail_memory(err, sizeof *t, "a task");
-  MC_TRY(mc_teacher_init(t, run, l->own, l->tasks[l->n_tasks - 1].templates[0], run->classes, run->n_classes, l->options.lwf_weight,
-                         l->options.lwf_temperature, err));
+  MC_TRY(mc_teacher_init(t, run, l->own, l->tasks[l->n_tasks - 1].templates[0], run->classes, run->n_classes,
+                         l->options.lwf_weight, l->options.lwf_temperature, err));
   return mc_tuned_begin(run, report, err);
 }
 

@@ -1,5 +1,5 @@
-/* ZSCL: fine-tuning, held near what the untouched CLIP says of reference pictures and sentences, and the average of the weights along the
- * way (docs/METHODS.md). */
+/* ZSCL: fine-tuning, held near what the untouched CLIP says of reference pictures and sentences, and the average of the weights
+ * along the way (docs/METHODS.md). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +27,8 @@ typedef struct drawing {
   uint32_t *order; /* [pictures.n] of the epoch */
   int64_t epoch;   /* -1: none yet */
   int64_t batch;
-  int64_t *begin;  /* [ranks + 1] */
-  uint8_t *pixels; /* of this rank */
+  int64_t *begin;         /* [ranks + 1] */
+  uint8_t *pixels;        /* of this rank */
   float *images, *before; /* of this rank; [batch, embed] of all */
 } drawing;
 
@@ -41,10 +41,11 @@ static bool fits(const moeclip_learner_options *o) {
 
 static moeclip_code check(const moeclip_learner_options *o, moeclip_error *err) {
   if (fits(o)) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                 "ZSCL: weight %g (0 or above), temperature %g (above 0), averaging every %lld steps (0: never), %lld reference "
-                 "pictures (1 to %d)", o->zscl_weight, o->zscl_temperature, (long long)o->zscl_every, (long long)o->zscl_pictures,
-                 (int)MOST_PICTURES);
+  return mc_fail(
+      err, MOECLIP_ERROR_ARGUMENT,
+      "ZSCL: weight %g (0 or above), temperature %g (above 0), averaging every %lld steps (0: never), %lld reference "
+      "pictures (1 to %d)",
+      o->zscl_weight, o->zscl_temperature, (long long)o->zscl_every, (long long)o->zscl_pictures, (int)MOST_PICTURES);
 }
 
 static json_t *options_to_json(const moeclip_learner *l) {
@@ -60,7 +61,8 @@ static void options_of_json(const json_t *own, moeclip_learner_options *o, const
   o->zscl_temperature = json_number_value(temperature);
   o->zscl_every = json_integer_value(every);
   o->zscl_pictures = json_integer_value(pictures);
-  if (!json_is_number(weight) || !json_is_number(temperature) || !json_is_integer(every) || !json_is_integer(pictures) || !fits(o)) {
+  if (!json_is_number(weight) || !json_is_number(temperature) || !json_is_integer(every) || !json_is_integer(pictures) ||
+      !fits(o)) {
     *bad = "zscl";
   }
 }
@@ -141,7 +143,8 @@ static moeclip_code name_chosen(void *context, size_t i, char *out, size_t n_out
 }
 
 /* The names of the set's classes in its prompts. */
-static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o, moeclip_error *err) {
+static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *o,
+                                     moeclip_error *err) {
   zscl *z = l->own;
   moeclip_model *m = l->model;
   mc_encoder encoder = {.clip = m->clip};
@@ -150,9 +153,10 @@ static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *
   int64_t embed = m->clip->sizes.embed, context = m->clip->sizes.context;
   int32_t *rows = NULL;
   if (!mc_mul_size(n_classes, n_templates, &n) || n < 2 || n > MOST_SENTENCES) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
-                   "%s: the reference sentences are the names of its classes in %zu prompts: there must be 2 to %d, not %zu times %zu",
-                   moeclip_dataset_path(dataset), n_templates, (int)MOST_SENTENCES, n_classes, n_templates);
+    return mc_fail(
+        err, MOECLIP_ERROR_ARGUMENT,
+        "%s: the reference sentences are the names of its classes in %zu prompts: there must be 2 to %d, not %zu times %zu",
+        moeclip_dataset_path(dataset), n_templates, (int)MOST_SENTENCES, n_classes, n_templates);
   }
   const char **classes = mc_alloc(n_classes, sizeof *classes);
   z->texts = mc_alloc(n, (size_t)embed * sizeof *z->texts);
@@ -200,7 +204,8 @@ static moeclip_code keep_pictures(moeclip_learner *l, const mc_image_source *sou
                                   const moeclip_callbacks *callbacks, moeclip_learn_report *report, moeclip_error *err) {
   moeclip_comm *comm = l->model->options.comm;
   /* Always the same batch: what is kept does not depend on the task's. */
-  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size, .batch = PIECE,
+  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size,
+                               .batch = PIECE,
                                .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
   mc_shared_loader *loader;
   mc_watch watch;
@@ -239,7 +244,8 @@ static moeclip_code reference(moeclip_learner *l, const moeclip_dataset *dataset
   uint32_t *order = mc_alloc(all.count, sizeof *order);
   chosen some = {&all, order};
   mc_image_source source = {n, &some, load_chosen, name_chosen};
-  moeclip_code code = order && all.count <= UINT32_MAX ? MOECLIP_OK : mc_fail_memory(err, all.count * sizeof *order, "pictures");
+  moeclip_code code =
+      order && all.count <= UINT32_MAX ? MOECLIP_OK : mc_fail_memory(err, all.count * sizeof *order, "pictures");
   if (code == MOECLIP_OK) code = encode_sentences(l, dataset, options, err);
   if (code == MOECLIP_OK) code = mc_kept_create(&z->pictures, (int64_t)n, l->model->clip->sizes.image_size, err);
   if (code == MOECLIP_OK) {
@@ -265,11 +271,15 @@ static moeclip_code begin_drawing(mc_learning *run, moeclip_error *err) {
   moeclip_learner *l = run->l;
   const zscl *z = l->own;
   int64_t batch = run->options->batch < z->pictures.n ? run->options->batch : z->pictures.n;
-  size_t each = mc_kept_each(&z->pictures), embed = (size_t)l->model->clip->sizes.embed, ranks = (size_t)moeclip_comm_size(run->comm);
+  size_t each = mc_kept_each(&z->pictures), embed = (size_t)l->model->clip->sizes.embed,
+         ranks = (size_t)moeclip_comm_size(run->comm);
   drawing *d = run->scratch = calloc(1, sizeof *d);
   if (!d) return mc_fail_memory(err, sizeof *d, "a task");
-  *d = (drawing){.epoch = -1, .batch = batch, .order = mc_alloc((size_t)z->pictures.n, sizeof *d->order),
-                 .begin = mc_alloc(ranks + 1, sizeof *d->begin), .pixels = mc_alloc((size_t)batch, each),
+  *d = (drawing){.epoch = -1,
+                 .batch = batch,
+                 .order = mc_alloc((size_t)z->pictures.n, sizeof *d->order),
+                 .begin = mc_alloc(ranks + 1, sizeof *d->begin),
+                 .pixels = mc_alloc((size_t)batch, each),
                  .images = mc_aligned_alloc((size_t)batch, each * sizeof *d->images),
                  .before = mc_alloc((size_t)batch, embed * sizeof *d->before)};
   if (!d->order || !d->begin || !d->pixels || !d->images || !d->before) {
@@ -300,8 +310,8 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   return MOECLIP_OK;
 }
 
-/* The next pictures of shuffled passes over the reference set, which depend on the step alone: this rank's, and what the untouched CLIP
- * makes of all. */
+/* The next pictures of shuffled passes over the reference set, which depend on the step alone: this rank's, and what the
+ * untouched CLIP makes of all. */
 static mc_reference_batch draw(mc_learning *run, const mc_training_step *s) {
   moeclip_learner *l = run->l;
   const zscl *z = l->own;
@@ -313,7 +323,8 @@ static mc_reference_batch draw(mc_learning *run, const mc_training_step *s) {
     int64_t position = s->number * d->batch + i, epoch = position / z->pictures.n;
     if (epoch != d->epoch) {
       mc_philox g;
-      mc_philox_init(&g, mc_seed_of(l->options.seed ^ UINT64_C(0x25c1), (uint64_t)l->n_tasks), MC_STREAM_SHUFFLE, (uint64_t)epoch);
+      mc_philox_init(&g, mc_seed_of(l->options.seed ^ UINT64_C(0x25c1), (uint64_t)l->n_tasks), MC_STREAM_SHUFFLE,
+                     (uint64_t)epoch);
       mc_philox_permutation(&g, (uint32_t)z->pictures.n, d->order);
       d->epoch = epoch;
     }
@@ -322,8 +333,13 @@ static mc_reference_batch draw(mc_learning *run, const mc_training_step *s) {
     if (i >= own && i < end) memcpy(d->pixels + (size_t)(i - own) * each, z->pictures.pixels + picture * each, each);
   }
   mc_normalize_pixels(s->model->compute, d->pixels, end - own, z->pictures.size, d->images);
-  return (mc_reference_batch){.images = d->images, .n = end - own, .begin = run->comm ? d->begin : NULL, .before = d->before,
-                              .texts = z->texts, .n_texts = z->n_texts, .scale = expf(l->model->clip->logit_scale.value[0]),
+  return (mc_reference_batch){.images = d->images,
+                              .n = end - own,
+                              .begin = run->comm ? d->begin : NULL,
+                              .before = d->before,
+                              .texts = z->texts,
+                              .n_texts = z->n_texts,
+                              .scale = expf(l->model->clip->logit_scale.value[0]),
                               .weight = (float)l->options.zscl_weight,
                               .temperature = (float)l->options.zscl_temperature};
 }

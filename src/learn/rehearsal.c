@@ -64,7 +64,8 @@ moeclip_code mc_rehearsal_init(mc_rehearsal *r, const moeclip_learner *l, moecli
   r->prompt_of = mc_alloc(r->n_classes, sizeof *r->prompt_of);
   prompt_of_class *all = calloc(r->n_classes + 1, sizeof *all);
   size_t n = 0;
-  moeclip_code code = r->prompts && r->prompt_of && all ? MOECLIP_OK : mc_fail_memory(err, r->n_classes * sizeof *all, "prompts");
+  moeclip_code code =
+      r->prompts && r->prompt_of && all ? MOECLIP_OK : mc_fail_memory(err, r->n_classes * sizeof *all, "prompts");
   for (int t = 0; code == MOECLIP_OK && t < l->n_tasks; t++) {
     const mc_task *task = &l->tasks[t];
     for (size_t c = 0; code == MOECLIP_OK && c < task->n_classes; c++, n++) {

@@ -203,8 +203,8 @@ static moeclip_code publish(running *r, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* The test pictures are kept, for the rows of later tasks; of the others their names, so that the split stays the same. Joint training
- * needs all of them again. */
+/* The test pictures are kept, for the rows of later tasks; of the others their names, so that the split stays the same. Joint
+ * training needs all of them again. */
 static void drop_training_pictures(running *r) {
   char name[PATH_MAX];
   moeclip_dataset_options o = r->job->ask.data;

@@ -62,8 +62,8 @@ static moeclip_dataset *open_column(const json_t *column) {
   return NULL;
 }
 
-moeclip_code mc_measure_earlier(mc_server *s, moeclip_model *model, const moeclip_learner *learner, moeclip_dataset ***out, size_t *n,
-                                moeclip_error *err) {
+moeclip_code mc_measure_earlier(mc_server *s, moeclip_model *model, const moeclip_learner *learner, moeclip_dataset ***out,
+                                size_t *n, moeclip_error *err) {
   mc_results results;
   size_t i;
   json_t *column;

@@ -17,8 +17,8 @@ moeclip_code mc_soft_targets(mc_compute *cp, const float *features, int64_t n, c
   return MOECLIP_OK;
 }
 
-double mc_soft_cross_entropy(const float *logits, const float *targets, int64_t rows, int64_t d, bool by_column, float temperature,
-                             double weight, float *dlogits) {
+double mc_soft_cross_entropy(const float *logits, const float *targets, int64_t rows, int64_t d, bool by_column,
+                             float temperature, double weight, float *dlogits) {
   int64_t row = by_column ? 1 : d, next = by_column ? rows : 1;
   double loss = 0, of_each = weight * temperature;
   for (int64_t i = 0; i < rows; i++) {
@@ -37,8 +37,8 @@ double mc_soft_cross_entropy(const float *logits, const float *targets, int64_t 
 }
 
 /* Targets of both directions from the teacher's features; by column the softmax is over the pictures. */
-static moeclip_code both_targets(mc_compute *cp, const mc_reference_batch *b, int64_t n, int64_t embed, float scale, float *of_pictures,
-                                 float *of_texts, moeclip_error *err) {
+static moeclip_code both_targets(mc_compute *cp, const mc_reference_batch *b, int64_t n, int64_t embed, float scale,
+                                 float *of_pictures, float *of_texts, moeclip_error *err) {
   int64_t k = b->n_texts;
   MC_TRY(mc_soft_targets(cp, b->before, n, b->texts, k, embed, scale, of_pictures, err));
   return mc_soft_targets(cp, b->texts, k, b->before, n, embed, scale, of_texts, err); /* [k, n] */
@@ -79,14 +79,16 @@ static moeclip_code run(reference_step *r, double *loss, mc_arena *arena, moecli
   *loss += mc_soft_cross_entropy(r->logits, r->targets, k, n, true, t, b->weight / (double)k, r->dlogits);
   MC_TRY(mc_check_loss(*loss, err));
   if (moeclip_comm_rank(r->comm) == 0) mc_scale_backward(r->clip, r->logits, r->dlogits, n * k);
-  MC_TRY(mc_similarity_backward(r->cp, r->dlogits, features, r->pictures.dfeatures - row, n, b->texts, NULL, k, embed, scale, err));
+  MC_TRY(mc_similarity_backward(r->cp, r->dlogits, features, r->pictures.dfeatures - row, n, b->texts, NULL, k, embed, scale,
+                                err));
   return mc_side_backward(&r->pictures, arena, err);
 }
 
 moeclip_code mc_reference_step(mc_compute *cp, mc_clip *clip, const mc_step_options *options, const mc_reference_batch *batch,
                                double *loss, mc_arena *arena, moeclip_error *err) {
   mc_arena_mark before = mc_arena_here(arena);
-  reference_step r = {.cp = cp, .clip = clip, .batch = batch, .comm = options->share ? options->share->comm : NULL, .n_all = batch->n};
+  reference_step r = {
+      .cp = cp, .clip = clip, .batch = batch, .comm = options->share ? options->share->comm : NULL, .n_all = batch->n};
   if (batch->begin) {
     r.first = batch->begin[moeclip_comm_rank(r.comm)];
     r.n_all = batch->begin[moeclip_comm_size(r.comm)];
@@ -95,7 +97,8 @@ moeclip_code mc_reference_step(mc_compute *cp, mc_clip *clip, const mc_step_opti
   moeclip_code code = moeclip_comm_agree(r.comm, prepare(&r, options, arena, err), err);
   if (code == MOECLIP_OK) {
     int64_t embed = r.pictures.embed;
-    if (batch->begin) mc_comm_gather_rows(r.comm, r.pictures.features - r.first * embed, (size_t)embed * sizeof(float), batch->begin);
+    if (batch->begin)
+      mc_comm_gather_rows(r.comm, r.pictures.features - r.first * embed, (size_t)embed * sizeof(float), batch->begin);
     code = moeclip_comm_agree(r.comm, run(&r, loss, arena, err), err);
   }
   mc_arena_release(arena, before);

@@ -17,8 +17,8 @@ static int64_t even_piece(int64_t most, int64_t n, int64_t threads) {
 }
 
 moeclip_code mc_side_init(mc_batch_side *s, mc_compute *cp, mc_clip *clip, mc_adapters *adapters,
-                              const mc_step_options *options, bool text, const void *input, mc_side_part part, mc_arena *arena,
-                              moeclip_error *err) {
+                          const mc_step_options *options, bool text, const void *input, mc_side_part part, mc_arena *arena,
+                          moeclip_error *err) {
   const mc_tower *tower = text ? &clip->text : &clip->visual;
   int64_t n = part.n;
   *s = (mc_batch_side){.cp = cp, .text = text, .n = n, .first = part.first, .embed = clip->sizes.embed};
@@ -57,7 +57,7 @@ moeclip_code mc_side_init(mc_batch_side *s, mc_compute *cp, mc_clip *clip, mc_ad
 }
 
 moeclip_code mc_side_encode(mc_batch_side *s, int64_t at, int64_t n, mc_encoded *keep, bool first, mc_arena *arena,
-                                 moeclip_error *err) {
+                            moeclip_error *err) {
   mc_routing routing = s->routing;
   routing.first_sample = (uint64_t)(s->first + at);
   if (routing.task) routing.task += at;
@@ -71,8 +71,7 @@ moeclip_code mc_side_encode(mc_batch_side *s, int64_t at, int64_t n, mc_encoded 
   return mc_encode_images(s->cp, &s->encoder, s->images + at * s->per_sample, n, features, keep, arena, err);
 }
 
-moeclip_code mc_side_back(mc_batch_side *s, int64_t at, const mc_encoded *kept, mc_arena *arena,
-                                   moeclip_error *err) {
+moeclip_code mc_side_back(mc_batch_side *s, int64_t at, const mc_encoded *kept, mc_arena *arena, moeclip_error *err) {
   mc_routing routing = s->routing;
   routing.first_sample = (uint64_t)(s->first + at);
   if (routing.task) routing.task += at;
@@ -106,20 +105,47 @@ moeclip_code mc_side_backward(mc_batch_side *s, mc_arena *arena, moeclip_error *
   return MOECLIP_OK;
 }
 
-moeclip_code mc_similarity(mc_compute *cp, const float *a, int64_t n, const float *b, int64_t m, int64_t embed,
-                               float scale, float *logits, moeclip_error *err) {
-  mc_gemm g = {.m = n, .n = m, .k = embed, .a = a, .lda = embed, .b = b, .ldb = embed, .trans_b = true, .c = logits,
-               .ldc = m, .alpha = scale};
+moeclip_code mc_similarity(mc_compute *cp, const float *a, int64_t n, const float *b, int64_t m, int64_t embed, float scale,
+                           float *logits, moeclip_error *err) {
+  mc_gemm g = {.m = n,
+               .n = m,
+               .k = embed,
+               .a = a,
+               .lda = embed,
+               .b = b,
+               .ldb = embed,
+               .trans_b = true,
+               .c = logits,
+               .ldc = m,
+               .alpha = scale};
   return mc_gemm_run(cp, &g, err);
 }
 
-moeclip_code mc_similarity_backward(mc_compute *cp, const float *dlogits, const float *a, float *da, int64_t n,
-                                        const float *b, float *db, int64_t m, int64_t embed, float scale,
-                                        moeclip_error *err) {
-  mc_gemm of_a = {.m = n, .n = embed, .k = m, .a = dlogits, .lda = m, .b = b, .ldb = embed, .c = da, .ldc = embed,
-                  .alpha = scale, .accumulate = true};
-  mc_gemm of_b = {.m = m, .n = embed, .k = n, .a = dlogits, .lda = m, .trans_a = true, .b = a, .ldb = embed, .c = db,
-                  .ldc = embed, .alpha = scale, .accumulate = true};
+moeclip_code mc_similarity_backward(mc_compute *cp, const float *dlogits, const float *a, float *da, int64_t n, const float *b,
+                                    float *db, int64_t m, int64_t embed, float scale, moeclip_error *err) {
+  mc_gemm of_a = {.m = n,
+                  .n = embed,
+                  .k = m,
+                  .a = dlogits,
+                  .lda = m,
+                  .b = b,
+                  .ldb = embed,
+                  .c = da,
+                  .ldc = embed,
+                  .alpha = scale,
+                  .accumulate = true};
+  mc_gemm of_b = {.m = m,
+                  .n = embed,
+                  .k = n,
+                  .a = dlogits,
+                  .lda = m,
+                  .trans_a = true,
+                  .b = a,
+                  .ldb = embed,
+                  .c = db,
+                  .ldc = embed,
+                  .alpha = scale,
+                  .accumulate = true};
   MC_TRY(mc_gemm_run(cp, &of_a, err));
   return db ? mc_gemm_run(cp, &of_b, err) : MOECLIP_OK;
 }

@@ -1,5 +1,5 @@
-/* What the steps of training are made of: one side of a batch, this rank's pictures or texts, to features and back in pieces that fit the
- * memory wanted; and cosines, forward and backward. */
+/* What the steps of training are made of: one side of a batch, this rank's pictures or texts, to features and back in pieces
+ * that fit the memory wanted; and cosines, forward and backward. */
 #ifndef MC_TRAIN_SIDE_H
 #define MC_TRAIN_SIDE_H
 
@@ -27,13 +27,15 @@ typedef struct mc_side_part {
 } mc_side_part;
 
 /* Room for features in the arena; nothing is computed yet. */
-moeclip_code mc_side_init(mc_batch_side *s, mc_compute *cp, mc_clip *clip, mc_adapters *adapters, const mc_step_options *options,
-                          bool text, const void *input, mc_side_part part, mc_arena *arena, moeclip_error *err);
+moeclip_code mc_side_init(mc_batch_side *s, mc_compute *cp, mc_clip *clip, mc_adapters *adapters,
+                          const mc_step_options *options, bool text, const void *input, mc_side_part part, mc_arena *arena,
+                          moeclip_error *err);
 /* Samples from `at` on. first: they are seen for the first time in this step, and count. */
-moeclip_code mc_side_encode(mc_batch_side *s, int64_t at, int64_t n, mc_encoded *keep, bool first, mc_arena *arena, moeclip_error *err);
+moeclip_code mc_side_encode(mc_batch_side *s, int64_t at, int64_t n, mc_encoded *keep, bool first, mc_arena *arena,
+                            moeclip_error *err);
 moeclip_code mc_side_back(mc_batch_side *s, int64_t at, const mc_encoded *kept, mc_arena *arena, moeclip_error *err);
-/* Features of all samples. When one piece holds them all, what backward needs is kept; else it will be computed again, piece by piece
- * (the random numbers are drawn by sample, so that the second pass sees the same ones). */
+/* Features of all samples. When one piece holds them all, what backward needs is kept; else it will be computed again, piece by
+ * piece (the random numbers are drawn by sample, so that the second pass sees the same ones). */
 moeclip_code mc_side_forward(mc_batch_side *s, mc_arena *arena, moeclip_error *err);
 moeclip_code mc_side_backward(mc_batch_side *s, mc_arena *arena, moeclip_error *err);
 

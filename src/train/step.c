@@ -110,10 +110,12 @@ static moeclip_code distill(classification *c, int64_t at, int64_t m, const floa
   int64_t k = d->n_texts, embed = c->pictures.embed;
   MC_TRY(mc_similarity(c->cp, features, m, d->texts, k, embed, scale, c->logits, err));
   memset(c->dlogits, 0, (size_t)(m * k) * sizeof *c->dlogits);
-  c->loss += mc_soft_cross_entropy(c->logits, d->targets + at * k, m, k, false, d->temperature, d->weight / (double)c->n_all, c->dlogits);
+  c->loss += mc_soft_cross_entropy(c->logits, d->targets + at * k, m, k, false, d->temperature, d->weight / (double)c->n_all,
+                                   c->dlogits);
   MC_TRY(mc_check_loss(c->loss, err));
   mc_scale_backward(c->clip, c->logits, c->dlogits, m * k);
-  return mc_similarity_backward(c->cp, c->dlogits, features, c->pictures.dfeatures + at * embed, m, d->texts, NULL, k, embed, scale, err);
+  return mc_similarity_backward(c->cp, c->dlogits, features, c->pictures.dfeatures + at * embed, m, d->texts, NULL, k, embed,
+                                scale, err);
 }
 
 /* The loss is a sum over pictures: each piece goes forward and at once back. */
@@ -281,8 +283,8 @@ static moeclip_code whole_loss(contrast *c, double *loss, moeclip_error *err) {
                  group_cross_entropy(c->logits, c->group, c->size, n, true, c->dlogits));
   MC_TRY(mc_check_loss(*loss, err));
   if (moeclip_comm_rank(c->comm) == 0) mc_scale_backward(c->clip, c->logits, c->dlogits, n * n);
-  return mc_similarity_backward(c->cp, c->dlogits, a, c->pictures.dfeatures - row, n, b, c->captions.dfeatures - row, n, embed, scale,
-                             err);
+  return mc_similarity_backward(c->cp, c->dlogits, a, c->pictures.dfeatures - row, n, b, c->captions.dfeatures - row, n, embed,
+                                scale, err);
 }
 
 static moeclip_code run_contrast(contrast *c, double *loss, mc_arena *arena, moeclip_error *err) {
