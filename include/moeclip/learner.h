@@ -26,7 +26,12 @@ typedef enum moeclip_mode {
   MOECLIP_MODE_ZERO_SHOT, /* nothing is learned: the baseline that forgets nothing */
   MOECLIP_MODE_LINEAR_PROBE, /* logistic regression on the frozen CLIP's features, one a task: a baseline */
   MOECLIP_MODE_WISE_FT, /* fine-tuning, answered with the average of those weights and the untouched ones: a baseline */
-  MOECLIP_MODE_LWF      /* fine-tuning with distillation from the weights before the task: a baseline */
+  MOECLIP_MODE_LWF,     /* fine-tuning with distillation from the weights before the task: a baseline */
+  MOECLIP_MODE_ZSCL,    /* fine-tuning held near the untouched CLIP on a reference set, and averaged along the way: a baseline.
+                           Needs moeclip_learner_learn_reference before the first task */
+  MOECLIP_MODE_ICARL,   /* fine-tuning with kept pictures of earlier classes, answered by the nearest of their means */
+  MOECLIP_MODE_JOINT    /* fine-tuning, for each task anew, on the pictures of all tasks so far: the upper bound. Needs
+                           moeclip_task_options.earlier */
 } moeclip_mode;
 /* "moe", "finetune" ...: as --method takes it and a state holds it; and one line for people. NULL: there is no such mode. Modes
  * are numbered from 0 without a gap. */
@@ -85,6 +90,13 @@ typedef struct moeclip_learner_options {
   double wise_alpha;    /* WiSE-FT: the fine-tuned weights' share of the average, from 0 to 1: 0.5 */
   double lwf_weight;    /* LwF: of the distillation beside the loss on the labels: 1 */
   double lwf_temperature; /* LwF: 2 */
+  double zscl_weight;   /* ZSCL: of the distillation on the reference set beside the loss on the labels: 1 */
+  double zscl_temperature; /* ZSCL: 2 */
+  int64_t zscl_every;   /* ZSCL: weights are averaged every so many steps: 100; 0: never */
+  int64_t zscl_pictures; /* ZSCL: of the reference set, the most that the state keeps, 8-bit at the model's size: 1024 */
+  int64_t exemplars;    /* iCaRL: pictures that the state keeps in all, divided over the classes, kept in the same way: 2000 */
+  double icarl_weight;  /* iCaRL: of the distillation of earlier classes beside the loss on the labels: 1 */
+  double icarl_temperature; /* iCaRL: 2 */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
 
@@ -98,7 +110,8 @@ MOECLIP_API moeclip_code moeclip_learner_load(moeclip_model *model, const char *
 MOECLIP_API moeclip_code moeclip_learner_save(moeclip_learner *learner, const char *path, moeclip_error *err);
 MOECLIP_API void moeclip_learner_destroy(moeclip_learner *learner);
 
-/* What a run tells while it works. `phase` is "selector", "probe" (dynamic experts), "train" or "evaluate". */
+/* What a run tells while it works. `phase` is "selector", "reference" (ZSCL), "probe" (dynamic experts), "train",
+ * "exemplars" (iCaRL) or "evaluate". */
 typedef struct moeclip_progress {
   const char *phase;
   const char *task;
@@ -144,6 +157,8 @@ typedef struct moeclip_task_options {
   double selector_false_alarms; /* share of a task's own pictures that its selector may turn away, above 0 and below 1: the threshold
                                 is set so that this share of the held-out training pictures lies above it; 0: with a margin beyond
                                 the 1 % (docs/SELECTORS.md). Not with `threshold` */
+  const moeclip_dataset *const *earlier; /* [n_earlier] joint mode: the data sets of the earlier tasks, found by name */
+  size_t n_earlier;
 } moeclip_task_options;
 MOECLIP_API void moeclip_task_options_defaults(moeclip_task_options *options);
 
@@ -175,7 +190,8 @@ MOECLIP_API moeclip_code moeclip_learner_learn(moeclip_learner *learner, const m
                                                const moeclip_task_options *options, const moeclip_callbacks *callbacks,
                                                moeclip_learn_report *report, moeclip_error *err);
 
-/* The reference set: pictures of no task ("number 0" of the selector). Before the first task; optional. */
+/* The reference set: pictures of no task. Before the first task. The selector's "number 0" (MOECLIP_MODE_MOE, optional), or
+ * what ZSCL is held to: its sentences are then the names of the set's classes in all of options->templates. Others have no use for one. */
 MOECLIP_API moeclip_code moeclip_learner_learn_reference(moeclip_learner *learner, const moeclip_dataset *dataset,
                                                          const moeclip_task_options *options,
                                                          const moeclip_callbacks *callbacks, moeclip_learn_report *report,

@@ -21,7 +21,8 @@ from ._native import ffi, lib
 
 _MODES = {"moe": lib.MOECLIP_MODE_MOE, "finetune": lib.MOECLIP_MODE_FINETUNE, "analytic": lib.MOECLIP_MODE_ANALYTIC,
           "zero-shot": lib.MOECLIP_MODE_ZERO_SHOT, "linear-probe": lib.MOECLIP_MODE_LINEAR_PROBE,
-          "wise-ft": lib.MOECLIP_MODE_WISE_FT, "lwf": lib.MOECLIP_MODE_LWF}
+          "wise-ft": lib.MOECLIP_MODE_WISE_FT, "lwf": lib.MOECLIP_MODE_LWF, "zscl": lib.MOECLIP_MODE_ZSCL,
+          "icarl": lib.MOECLIP_MODE_ICARL, "joint": lib.MOECLIP_MODE_JOINT}
 _FORMS = {"projection": lib.MOECLIP_RIDGE_PROJECTION, "kernel": lib.MOECLIP_RIDGE_KERNEL}
 _SELECTORS = {"auto": lib.MOECLIP_SELECTOR_AUTO, "autoencoder": lib.MOECLIP_SELECTOR_AUTOENCODER,
               "gaussian": lib.MOECLIP_SELECTOR_GAUSSIAN, "prototypes": lib.MOECLIP_SELECTOR_PROTOTYPES}
@@ -128,14 +129,17 @@ class Learner:
 
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
     adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass,
-    "zero-shot": nothing, "linear-probe": logistic regression on frozen features, "wise-ft", "lwf": fine-tuning
-    as those papers have it), n_experts of each block (22), top_k (2), bottleneck (64),
+    "zero-shot": nothing, "linear-probe": logistic regression on frozen features, "wise-ft", "lwf", "zscl",
+    "icarl": fine-tuning as those papers have it, "joint": on the pictures of all tasks at once), n_experts of each block (22), top_k (2), bottleneck (64),
     freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
     selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
     "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
     analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
     ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.1);
-    of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2).
+    of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2); of zscl, which needs learn_reference before the
+    first task: zscl_weight (1), zscl_temperature (2), zscl_every (100 steps from one average to the next; 0: none),
+    zscl_pictures (of the reference set, at most so many are kept: 1024); of icarl: exemplars (2000 in all), icarl_weight (1),
+    icarl_temperature (2).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
@@ -152,7 +156,10 @@ class Learner:
                  ridge_gamma: Optional[float] = None, ridge_fusion: Optional[float] = None,
                  ridge_pictures: Optional[int] = None, probe_l2: Optional[float] = None,
                  wise_alpha: Optional[float] = None, lwf_weight: Optional[float] = None,
-                 lwf_temperature: Optional[float] = None) -> None:
+                 lwf_temperature: Optional[float] = None, zscl_weight: Optional[float] = None,
+                 zscl_temperature: Optional[float] = None, zscl_every: Optional[int] = None,
+                 zscl_pictures: Optional[int] = None, exemplars: Optional[int] = None,
+                 icarl_weight: Optional[float] = None, icarl_temperature: Optional[float] = None) -> None:
         self._handle: Any = None
         if not isinstance(model, Model):
             raise TypeError(f"model must be a moeclip.Model, not {type(model).__name__}")
@@ -164,6 +171,9 @@ class Learner:
             "ridge_hidden": ridge_hidden, "ridge": ridge, "ridge_gamma": ridge_gamma, "ridge_fusion": ridge_fusion,
             "ridge_pictures": ridge_pictures, "probe_l2": probe_l2,
             "wise_alpha": wise_alpha, "lwf_weight": lwf_weight, "lwf_temperature": lwf_temperature,
+            "zscl_weight": zscl_weight, "zscl_temperature": zscl_temperature, "zscl_every": zscl_every,
+            "zscl_pictures": zscl_pictures, "exemplars": exemplars, "icarl_weight": icarl_weight,
+            "icarl_temperature": icarl_temperature,
         }
         given = [name for name, value in {**numbers, "mode": mode, "selector": selector, "ridge_form": ridge_form}.items()
                  if value is not None]
@@ -245,7 +255,8 @@ class Learner:
 
     def _learn(self, function: Callable[..., Any], dataset: Union[Dataset, Path], name: Optional[str],
                templates: Optional[Sequence[str]], checkpoint: Optional[Path], progress: Optional[ProgressCallback],
-               broken: Optional[BrokenCallback], numbers: dict[str, Any]) -> LearnReport:
+               broken: Optional[BrokenCallback], numbers: dict[str, Any],
+               earlier: Sequence[Union[Dataset, Path]] = ()) -> LearnReport:
         handle, data = self._get(), _dataset(dataset, name)
         options, report, err = ffi.new("moeclip_task_options *"), ffi.new("moeclip_learn_report *"), new_error()
         lib.moeclip_task_options_defaults(options)
@@ -253,6 +264,10 @@ class Learner:
         if templates is not None:
             c_templates, options.n_templates = c_texts(as_list(templates), "templates")
             options.templates = c_templates
+        sets = [_dataset(each, None) for each in earlier]
+        if sets:
+            c_sets = ffi.new("moeclip_dataset *[]", [each._get() for each in sets])
+            options.earlier, options.n_earlier = c_sets, len(sets)
         if checkpoint is not None:
             c_checkpoint = c_path(checkpoint, "checkpoint")
             options.checkpoint = c_checkpoint
@@ -271,7 +286,8 @@ class Learner:
               threshold: Optional[float] = None, selector_false_alarms: Optional[float] = None,
               kept_bytes: Optional[int] = None, loader_threads: Optional[int] = None,
               checkpoint: Optional[Path] = None, checkpoint_seconds: Optional[float] = None,
-              progress: Optional[ProgressCallback] = None, broken: Optional[BrokenCallback] = None) -> LearnReport:
+              progress: Optional[ProgressCallback] = None, broken: Optional[BrokenCallback] = None,
+              earlier: Sequence[Union[Dataset, Path]] = ()) -> LearnReport:
         """Learns the train part of a data set as the next task.
 
         dataset: a Dataset or a path that Dataset takes; name: of the task, if not the set's. None is the library's
@@ -280,6 +296,8 @@ class Learner:
 
         checkpoint: a file to write the unfinished task to, every checkpoint_seconds (60), and to go on from when it is
         there. Remove it after the finished state is saved.
+
+        earlier: the data sets of the earlier tasks, each with its task's name, for the mode "joint".
 
         progress is called after each step, broken with the name and the message of a picture that cannot be read and is
         left out (None: a RuntimeWarning). What they raise, or Ctrl-C, stops learning and comes out of this call; the
@@ -292,14 +310,19 @@ class Learner:
             "weight_decay": weight_decay, "label_smoothing": label_smoothing, "warmup": warmup, "dropout": dropout,
             "balance": balance, "shots_augment_once": shots_augment_once, "selector_iterations": selector_iterations,
             "selector_learning_rate": selector_learning_rate, "threshold": threshold, "selector_false_alarms": selector_false_alarms, "kept_bytes": kept_bytes,
-            "loader_threads": loader_threads, "checkpoint_seconds": checkpoint_seconds})
+            "loader_threads": loader_threads, "checkpoint_seconds": checkpoint_seconds}, earlier)
 
     def learn_reference(self, dataset: Union[Dataset, Path], *, batch: Optional[int] = None,
+                        templates: Optional[Union[str, Sequence[str]]] = None,
                         selector_iterations: Optional[int] = None, selector_learning_rate: Optional[float] = None,
                         loader_threads: Optional[int] = None, progress: Optional[ProgressCallback] = None,
                         broken: Optional[BrokenCallback] = None) -> LearnReport:
-        """The reference set: pictures of no task, which the selector learns as such. Once, before the first task."""
-        return self._learn(lib.moeclip_learner_learn_reference, dataset, None, None, None, progress, broken, {
+        """The reference set: pictures of no task, once and before the first task.
+
+        moe: the selector learns them as such. zscl: the state keeps some, and training is held to what the untouched CLIP
+        says of them and of the names of their classes in the templates.
+        """
+        return self._learn(lib.moeclip_learner_learn_reference, dataset, None, _templates(templates), None, progress, broken, {
             "batch": batch, "selector_iterations": selector_iterations, "selector_learning_rate": selector_learning_rate,
             "loader_threads": loader_threads})
 

@@ -217,7 +217,7 @@ static moeclip_code evaluate(running *r, const moeclip_dataset *d, int task, moe
                              moeclip_error *err) {
   const char *template = r->plan.template;
   moeclip_evaluate_options o = r->plan.o.evaluate;
-  o.task = task;
+  o.task = task >= 0 && r->plan.o.learner.mode != MOECLIP_MODE_MOE ? MOECLIP_TASK_AUTO : task; /* all steps' classes */
   o.templates = &template;
   o.n_templates = 1;
   o.loader_threads = r->plan.o.task.loader_threads;
@@ -282,18 +282,43 @@ static moeclip_code measure_step(running *r, int step, const moeclip_learn_repor
   return code == MOECLIP_OK ? write_results(r, err) : code;
 }
 
+static moeclip_code select_step(const running *r, int step, moeclip_dataset **out, moeclip_error *err) {
+  char name[32];
+  snprintf(name, sizeof name, "step %d", step);
+  return select_classes(r, classes_after(r, step - 1), classes_after(r, step), name, out, err);
+}
+
+static moeclip_code learn_reference(running *r, moeclip_error *err) {
+  moeclip_dataset *d = NULL;
+  mc_data_choice choice;
+  moeclip_task_options o = r->plan.o.task;
+  mc_data_choice_defaults(&choice);
+  if (!r->plan.o.reference || moeclip_learner_tasks(r->learner) > 0 || moeclip_learner_has_reference(r->learner))
+    return MOECLIP_OK;
+  moeclip_code code = mc_agree(mc_dataset_open_named(r->plan.o.reference, &choice, &d, err), err);
+  if (code == MOECLIP_OK) code = moeclip_learner_learn_reference(r->learner, d, &o, &r->callbacks, NULL, err);
+  mc_progress_end(&r->progress);
+  moeclip_dataset_destroy(d);
+  return code == MOECLIP_OK ? moeclip_learner_save(r->learner, r->state, err) : code;
+}
+
 static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
   const char *template = r->plan.template;
   moeclip_task_options o = r->plan.o.task;
   moeclip_dataset *d = NULL;
   moeclip_learn_report report;
-  char name[32];
-  snprintf(name, sizeof name, "step %d", step);
   o.templates = &template;
   o.n_templates = 1;
   o.checkpoint = r->checkpoint;
-  moeclip_code code = select_classes(r, classes_after(r, step - 1), classes_after(r, step), name, &d, err);
+  moeclip_dataset **earlier = calloc((size_t)step, sizeof(moeclip_dataset *));
+  moeclip_code code = earlier ? select_step(r, step, &d, err) : mc_fail_memory(err, (size_t)step * sizeof d, "steps");
+  if (r->plan.o.learner.mode == MOECLIP_MODE_JOINT) {
+    for (int k = 1; code == MOECLIP_OK && k < step; k++) code = select_step(r, k, &earlier[o.n_earlier++], err);
+    o.earlier = (const moeclip_dataset *const *)earlier;
+  }
   if (code == MOECLIP_OK) code = moeclip_learner_learn(r->learner, d, &o, &r->callbacks, &report, err);
+  for (int k = 0; earlier && k < step; k++) moeclip_dataset_destroy(earlier[k]);
+  free(earlier);
   moeclip_dataset_destroy(d);
   mc_progress_end(&r->progress);
   MC_TRY(code);
@@ -337,6 +362,7 @@ static moeclip_code run(running *r, const mc_args *args, moeclip_error *err) {
   MC_TRY(measure_zero_shot(r, err));
   int known = moeclip_learner_tasks(r->learner);
   if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, NULL, err));
+  MC_TRY(learn_reference(r, err));
   for (int step = known + 1; step <= r->n_steps; step++) {
     if (mc_stop_signal_of_any()) return stopped(err);
     MC_TRY(learn_step(r, step, err));

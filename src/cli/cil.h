@@ -15,7 +15,7 @@ typedef struct mc_cil_options {
   moeclip_evaluate_options evaluate;
   mc_data_choice choice;
   mc_list sets; /* --set [NAME=]PATH: the user's own */
-  const char *data, *out, *preset, *template;
+  const char *data, *out, *preset, *template, *reference;
   int64_t base, increment;
   int print_preset, as_published, json, quiet;
 } mc_cil_options;

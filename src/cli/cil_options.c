@@ -204,6 +204,7 @@ static const mc_option options[] = {
      "order",
      AT(sets), 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE", "CLIP weights: safetensors, .pth or .pt. Needed", AT(files.model), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "reference", "PATH", "pictures of no task, for --method zscl", AT(reference), 0, 0, 0, 0},
     {MC_OPT_TEXT, "out", "FOLDER",
      "for state.safetensors, results.json, results.csv, table.txt and report.html. Needed", AT(out), 0, 0, 0, 0},
 

@@ -52,12 +52,13 @@ static bool is_for(const char *text, const char *method, bool all_too, const cha
 }
 
 /* Options that were given and are `learn`'s too, with the values that they were given. */
-static void add_shared(words *w, const mc_args *args) {
+static void add_shared(words *w, const mc_args *args, const char *method) {
   static const char *const own[] = {"out", "methods", "orders", "seeds", "with", "lr", "json"};
   for (size_t i = 0; i < args->command->n_options; i++) {
     const mc_option *o = &args->command->options[i];
     const char *at = (const char *)args->options + o->offset;
     bool mine = o->kind == MC_OPT_HEADING || !args->given[i];
+    mine = mine || (strcmp(o->name, "reference") == 0 && strcmp(method, "moe") != 0 && strcmp(method, "zscl") != 0);
     for (size_t k = 0; !mine && k < sizeof own / sizeof own[0]; k++) mine = strcmp(own[k], o->name) == 0;
     if (mine) continue;
     if (o->kind == MC_OPT_LIST) {
@@ -99,7 +100,7 @@ static moeclip_code command_of(const mc_args *args, const mc_compare_run *r, wor
   add(w, mc_format("--seed=%d", r->seed));
   add(w, mc_format("--state=%s/state.safetensors", r->folder));
   add(w, mc_format("--results=%s", r->folder));
-  add_shared(w, args);
+  add_shared(w, args, r->method);
   for (size_t i = 0; i < o->rates.n; i++) { /* the method's own goes before the one for all */
     if (!is_for(o->rates.items[i], r->method, true, &value)) continue;
     if (!rate || value != o->rates.items[i]) rate = value;
@@ -278,7 +279,8 @@ static int plan(comparison *c) {
   if (!o->model) return mc_usage_error(command, "--model is missing: the CLIP to teach");
   if (!o->out) return mc_usage_error(command, "--out is missing: the folder for the results");
   if (o->shots && o->max_train) return mc_usage_error(command, "--shots and --max-train exclude each other");
-  c->methods = mc_strdup(o->methods);
+  static const char all[] = "zero-shot,linear-probe,analytic,moe,finetune,wise-ft,lwf,";
+  c->methods = o->methods ? mc_strdup(o->methods) : mc_format("%s%sicarl,joint", all, o->reference ? "zscl," : "");
   if (!c->methods) return mc_usage_error(command, "out of memory");
   char *rest = NULL;
   for (char *name = strtok_r(c->methods, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 typedef struct mc_compare_options {
-  const char *model, *out, *methods;
+  const char *model, *out, *methods, *reference;
   int orders; /* 0: as given; 1: and reversed */
   int seeds, quiet, json;
   mc_list rates, with; /* [METHOD=]X; METHOD=WORDS */

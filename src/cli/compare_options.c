@@ -8,7 +8,6 @@
 
 static void defaults(void *p) {
   mc_compare_options *o = p;
-  o->methods = "zero-shot,linear-probe,analytic,moe,finetune,wise-ft,lwf";
   o->seeds = 1;
 }
 
@@ -18,7 +17,7 @@ static const mc_option options[] = {
     {MC_OPT_TEXT, "out", "FOLDER",
      "for compare.txt, compare.json and compare.svg, and a folder for each run with its state, log and accuracy matrix. Needed",
      AT(out), 0, 0, 0, 0},
-    {MC_OPT_TEXT, "methods", "NAME,...", "of --method of `learn`", AT(methods), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "methods", "NAME,...", "of --method of `learn`", AT(methods), 0, 0, 0, "all; zscl with --reference alone"},
     {MC_OPT_CHOICE, "orders", "given|both", "the order of the DOMAINs: as given, or that and its reverse", AT(orders), 0, 0,
      "given|both", 0},
     {MC_OPT_INT, "seeds", "N", "runs of each method in each order, with --seed 1 to N", AT(seeds), 1, 1000, 0, 0},
@@ -42,6 +41,8 @@ static const mc_option options[] = {
      "all pictures"},
     {MC_OPT_LIST, "heldout", "[NAME=]PATH", "a data set that is evaluated and never learned. May be given several times",
      AT(heldout), 0, 0, 0, 0},
+    {MC_OPT_TEXT, "reference", "PATH", "pictures of no task, for the methods that use them: moe and zscl", AT(reference),
+     0, 0, 0, 0},
     {MC_OPT_LIST, "template", "TEXT", "a prompt with {} for the class name. May be given several times", AT(templates), 0, 0, 0,
      LEARNS},
     {MC_OPT_LIST, "templates", "[NAME=]FILE", "prompts, one a line", AT(template_files), 0, 0, 0, 0},
@@ -62,7 +63,8 @@ const mc_command mc_command_bench_compare = {
         "Runs `moeclip learn` on the DOMAINs once for each method, order and seed, each run as a process of its own, so that its "
         "peak memory is its own, and gathers Transfer, Average and Last, the parameters trained and the seconds for a task, and the peak "
         "memory: means over the runs and their standard deviation. Every method gets the same pictures, steps and batches; those "
-        "that need no steps take each picture once, or none.\n\nA comparison that was stopped goes on when the same command is given "
+        "that need no steps take each picture once, or none, and joint training takes for each "
+        "task the steps of all tasks so far.\n\nA comparison that was stopped goes on when the same command is given "
         "again: finished runs are kept, and an unfinished one goes on where it was. With more methods, seeds or orders only what is new is "
         "run. DOMAIN is as for `learn`.",
     .examples =

@@ -107,6 +107,16 @@ static json_t *runs_json(const mc_compare_run *runs, size_t n) {
 
 enum { LEFT = 140, BARS = 420, BAR = 12, GROUP = 3 * BAR + 20, TOP = 78, RIGHT = 300 };
 
+/* A whole number with its thousands apart. */
+static void put_grouped(FILE *f, double number) {
+  char text[64];
+  int n = snprintf(text, sizeof text, "%.0f", number);
+  for (int i = 0; i < n && i < (int)sizeof text - 1; i++) {
+    if (i > 0 && (n - i) % 3 == 0) fputs("\xe2\x80\x89", f); /* a thin space */
+    fputc(text[i], f);
+  }
+}
+
 /* The methods' names are known words: nothing to escape. */
 static void put_group(FILE *f, const row *r, int y) {
   static const char *const colours[3] = {"#b2d8d2", "#4f9e9c", "#105462"}, *const names[3] = {"Transfer", "Average", "Last"};
@@ -127,8 +137,13 @@ static void put_group(FILE *f, const row *r, int y) {
   }
   const double numbers[3] = {r->mean[TRAINED], r->mean[SECONDS], r->mean[PEAK] / 1048576};
   for (int k = 0; k < 3; k++) {
-    fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.*f</text>\n", LEFT + BARS + 40 + (k + 1) * 85, y + 3 * BAR / 2 + 5, k == 1,
-            numbers[k]);
+    fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", LEFT + BARS + 40 + (k + 1) * 85, y + 3 * BAR / 2 + 5);
+    if (k == 1) {
+      fprintf(f, "%.1f", numbers[k]);
+    } else {
+      put_grouped(f, numbers[k]);
+    }
+    fputs("</text>\n", f);
   }
 }
 
@@ -142,7 +157,7 @@ static void put_svg(FILE *f, const row *rows, size_t n) {
     n_groups += group;
     if (group && rows[i].n > most) most = rows[i].n;
   }
-  int height = TOP + (int)n_groups * GROUP + 40;
+  int height = TOP + (int)n_groups * GROUP + 44;
   fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" "
              "aria-labelledby=\"t d\" font-family=\"system-ui, 'Segoe UI', Helvetica, Arial, sans-serif\" font-size=\"13\" "
              "fill=\"#22302f\">\n<title id=\"t\">Methods compared</title>\n<desc id=\"d\">Bars of Transfer, Average and Last in percent for "
@@ -154,6 +169,11 @@ static void put_svg(FILE *f, const row *rows, size_t n) {
     fprintf(f, "<rect x=\"%d\" y=\"48\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" y=\"59\">%s</text>\n", LEFT + k * 100,
             colours[k], LEFT + k * 100 + 17, bars[k]);
     fprintf(f, "<text x=\"%d\" y=\"59\" text-anchor=\"end\" fill=\"#5b6b69\">%s</text>\n", LEFT + BARS + 40 + (k + 1) * 85, heads[k]);
+  }
+  for (int percent = 0; percent <= 100; percent += 20) {
+    int x = LEFT + BARS * percent / 100, bottom = TOP + (int)n_groups * GROUP - 14;
+    fprintf(f, "<path d=\"M%d %dV%d\" stroke=\"#e3e9e8\"/><text x=\"%d\" y=\"%d\" text-anchor=\"middle\" font-size=\"10\" "
+               "fill=\"#5b6b69\">%d</text>\n", x, TOP - 6, bottom, x, bottom + 12, percent);
   }
   for (size_t i = 0; i < n; i++) {
     if (i + 1 < n && rows[i + 1].method == rows[i].method) continue;

@@ -53,10 +53,11 @@ static int check_usage(learning *s) {
   if (!o->reference && mc_args_given(s->args, "reference-iterations")) {
     return mc_usage_error(c, "--reference-iterations needs --reference");
   }
-  if (o->reference && o->learner.mode != MOECLIP_MODE_MOE) {
-    return mc_usage_error(c, "--reference is for the selector: --method %s has none", moeclip_mode_name(o->learner.mode));
+  if (o->reference && o->learner.mode != MOECLIP_MODE_MOE && o->learner.mode != MOECLIP_MODE_ZSCL) {
+    return mc_usage_error(c, "--reference is for the selector, and for zscl: --method %s has no use for it",
+                          moeclip_mode_name(o->learner.mode));
   }
-  if (o->reference && !o->learner.use_selector)
+  if (o->reference && o->learner.mode == MOECLIP_MODE_MOE && !o->learner.use_selector)
     return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
   if (o->learner.top_k > o->learner.n_experts) {
     return mc_usage_error(c, "--top-k: %d of %d experts (--experts)", o->learner.top_k, o->learner.n_experts);
@@ -105,7 +106,14 @@ static moeclip_code check_baseline(const mc_args *args, const moeclip_learner_op
   } pairs[] = {{"probe-l2", MOECLIP_MODE_LINEAR_PROBE, o->probe_l2, is->probe_l2},
                {"wise-alpha", MOECLIP_MODE_WISE_FT, o->wise_alpha, is->wise_alpha},
                {"lwf-weight", MOECLIP_MODE_LWF, o->lwf_weight, is->lwf_weight},
-               {"lwf-temperature", MOECLIP_MODE_LWF, o->lwf_temperature, is->lwf_temperature}};
+               {"lwf-temperature", MOECLIP_MODE_LWF, o->lwf_temperature, is->lwf_temperature},
+               {"zscl-weight", MOECLIP_MODE_ZSCL, o->zscl_weight, is->zscl_weight},
+               {"zscl-temperature", MOECLIP_MODE_ZSCL, o->zscl_temperature, is->zscl_temperature},
+               {"zscl-every", MOECLIP_MODE_ZSCL, (double)o->zscl_every, (double)is->zscl_every},
+               {"zscl-pictures", MOECLIP_MODE_ZSCL, (double)o->zscl_pictures, (double)is->zscl_pictures},
+               {"exemplars", MOECLIP_MODE_ICARL, (double)o->exemplars, (double)is->exemplars},
+               {"icarl-weight", MOECLIP_MODE_ICARL, o->icarl_weight, is->icarl_weight},
+               {"icarl-temperature", MOECLIP_MODE_ICARL, o->icarl_temperature, is->icarl_temperature}};
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (is->mode != pairs[i].mode || !mc_args_given(args, pairs[i].name) ||
         !(fabs(pairs[i].given - pairs[i].is) > 1e-12 * fabs(pairs[i].is))) {

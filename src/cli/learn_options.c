@@ -33,8 +33,8 @@ static const mc_option options[] = {
      "a data set that is evaluated in every row and never learned: shows what becomes of zero-shot ability. May be "
      "given several times", AT(heldout), 0, 0, 0, 0},
     {MC_OPT_TEXT, "reference", "PATH",
-     "pictures of no task in particular: the selector learns them first as \"none of the tasks\", if the state has "
-     "no such pictures yet", AT(reference), 0, 0, 0, 0},
+     "pictures of no task in particular, if the state has none yet: the selector learns them first as \"none of the tasks\"; "
+     "zscl is held to what the untouched CLIP says of them and of the names of their classes", AT(reference), 0, 0, 0, 0},
     {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, for a selector like the paper's",
      AT(files.alexnet), 0, 0, 0, "the selector looks at the image tower's own tokens"},
 
@@ -61,7 +61,9 @@ static const mc_option options[] = {
      "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
      "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training; zero-shot: "
      "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task; wise-ft: the average of "
-     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task",
+     "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task; zscl: fine-tuning "
+     "held near the untouched CLIP on a reference set (--reference), and averaged along the way; icarl: fine-tuning with kept "
+     "pictures of earlier classes, answered by the nearest of their means; joint: the upper bound, for each task anew on all tasks' pictures",
      AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",

@@ -17,7 +17,7 @@ typedef struct mc_learn_options {
 } mc_learn_options;
 
 /* Of --method, in the order of moeclip_mode, and of --ridge-form. */
-#define MC_METHODS "moe|finetune|analytic|zero-shot|linear-probe|wise-ft|lwf"
+#define MC_METHODS "moe|finetune|analytic|zero-shot|linear-probe|wise-ft|lwf|zscl|icarl|joint"
 #define MC_RIDGE_FORMS "projection|kernel"
 
 /* The options of the baselines, for a table whose moeclip_learner_options begin at `base`. */
@@ -29,7 +29,21 @@ typedef struct mc_learn_options {
       {MC_OPT_REAL, "lwf-weight", "X", "lwf: of the distillation beside the loss on the labels", \
        (base) + offsetof(moeclip_learner_options, lwf_weight), 0, 1e6, 0, 0}, \
       {MC_OPT_REAL, "lwf-temperature", "X", "lwf: what both sides' logits are divided by", \
-       (base) + offsetof(moeclip_learner_options, lwf_temperature), 1e-3, 1e6, 0, 0}
+       (base) + offsetof(moeclip_learner_options, lwf_temperature), 1e-3, 1e6, 0, 0}, \
+      {MC_OPT_REAL, "zscl-weight", "X", "zscl: of the distillation on the reference set beside the loss on the labels", \
+       (base) + offsetof(moeclip_learner_options, zscl_weight), 0, 1e6, 0, 0}, \
+      {MC_OPT_REAL, "zscl-temperature", "X", "zscl: what both sides' logits are divided by", \
+       (base) + offsetof(moeclip_learner_options, zscl_temperature), 1e-3, 1e6, 0, 0}, \
+      {MC_OPT_LONG, "zscl-every", "N", "zscl: the weights are averaged every N steps; 0: never", \
+       (base) + offsetof(moeclip_learner_options, zscl_every), 0, 1e12, 0, 0}, \
+      {MC_OPT_LONG, "zscl-pictures", "N", "zscl: the most pictures of the reference set that the state keeps", \
+       (base) + offsetof(moeclip_learner_options, zscl_pictures), 1, 1048576, 0, 0}, \
+      {MC_OPT_LONG, "exemplars", "N", "icarl: pictures that the state keeps in all, divided over the classes", \
+       (base) + offsetof(moeclip_learner_options, exemplars), 1, 1048576, 0, 0}, \
+      {MC_OPT_REAL, "icarl-weight", "X", "icarl: of the distillation of earlier classes beside the loss on the labels", \
+       (base) + offsetof(moeclip_learner_options, icarl_weight), 0, 1e6, 0, 0}, \
+      {MC_OPT_REAL, "icarl-temperature", "X", "icarl: what both sides' logits are divided by", \
+       (base) + offsetof(moeclip_learner_options, icarl_temperature), 1e-3, 1e6, 0, 0}
 
 int mc_learn_run(const mc_args *args);
 

@@ -297,8 +297,8 @@ static const mc_option options[] = {
     {MC_OPT_TEXT, "alexnet", "FILE", "torchvision's AlexNet weights, for the selector of the paper",
      AT(learn.files.alexnet), 0, 0, 0,
      "the selector looks at the image tower's own tokens, and its thresholds are calibrated"},
-    {MC_OPT_TEXT, "reference", "PATH|none", "pictures of no task, for number 0 of the selector", AT(reference), 0, 0, 0,
-     "TinyImageNet, when it is in --data"},
+    {MC_OPT_TEXT, "reference", "PATH|none", "pictures of no task, for number 0 of the selector, and for zscl", AT(reference),
+     0, 0, 0, "TinyImageNet, when it is in --data"},
 
     {MC_OPT_HEADING, "What is run", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "preset", "NAME|FILE", "the settings: " PRESET_NAMES ", or a file that --print-preset printed",

@@ -66,7 +66,12 @@ static moeclip_code unite(mc_session *s, moeclip_error *err) {
 static moeclip_code open_domains(mc_session *s, moeclip_error *err) {
   s->domains = calloc(s->n_domains, sizeof *s->domains);
   if (!s->domains) return mc_fail_memory(err, s->n_domains * sizeof *s->domains, "data sets");
-  for (size_t i = 0; i < s->n_domains; i++) MC_TRY(open_domain(s, i, err));
+  s->sets = mc_alloc(s->n_tasks, sizeof *s->sets);
+  if (!s->sets) return mc_fail_memory(err, s->n_tasks * sizeof *s->sets, "data sets");
+  for (size_t i = 0; i < s->n_domains; i++) {
+    MC_TRY(open_domain(s, i, err));
+    if (i < s->n_tasks) s->sets[i] = s->domains[i].dataset;
+  }
   return s->across ? unite(s, err) : MOECLIP_OK;
 }
 
@@ -254,7 +259,12 @@ static moeclip_code learn_reference(mc_session *s, moeclip_error *err) {
   moeclip_task_options o = s->o->task;
   moeclip_learn_report report;
   o.selector_iterations = s->o->reference_iterations;
-  moeclip_code code = moeclip_learner_learn_reference(s->learner, dataset, &o, &s->callbacks, &report, err);
+  mc_prompts prompts = {0};
+  moeclip_code code = mc_prompts_collect(&s->o->templates, &s->o->template_files, moeclip_dataset_name(dataset), &prompts, err);
+  o.templates = prompts.n ? prompts.items : NULL;
+  o.n_templates = prompts.n;
+  if (code == MOECLIP_OK) code = moeclip_learner_learn_reference(s->learner, dataset, &o, &s->callbacks, &report, err);
+  mc_prompts_clear(&prompts);
   moeclip_dataset_destroy(dataset);
   mc_progress_end(&s->progress);
   if (code == MOECLIP_OK) code = moeclip_learner_save(s->learner, s->o->files.state, err);
@@ -313,10 +323,16 @@ static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_erro
   o.templates = d->n_templates ? d->templates : NULL;
   o.n_templates = d->n_templates;
   o.checkpoint = s->checkpoint;
+  o.earlier = s->sets;
+  o.n_earlier = s->n_tasks;
   moeclip_code code = moeclip_learner_learn(s->learner, d->dataset, &o, &s->callbacks, &report, err);
   mc_progress_end(&s->progress);
   if (code == MOECLIP_OK) code = keep_task(s, d, &report, err);
-  if (code == MOECLIP_OK && mc_stop_signal_of_any()) return stopped(err);
+  if (code == MOECLIP_OK && mc_stop_signal_of_any()) {
+    /* The task is not learned again: what is known of how it was learned must not be lost. */
+    if (s->o->measure) MC_TRY(mc_results_write(&s->results, err));
+    return stopped(err);
+  }
   return code == MOECLIP_OK ? measure(s, true, err) : code;
 }
 
@@ -397,6 +413,7 @@ void mc_session_clear(mc_session *s) {
   moeclip_learner_destroy(s->learner);
   moeclip_model_destroy(s->model);
   free(s->domains);
+  free((void *)(uintptr_t)s->sets);
   free(s->checkpoint);
   free(s->folder);
 }

@@ -37,6 +37,7 @@ struct mc_session {
   moeclip_dataset *reference; /* opened for its hash, and not yet learned */
   bool reference_opened;
   mc_domain *domains;
+  const moeclip_dataset **sets; /* [n_tasks] theirs */
   char *checkpoint, *folder;
   moeclip_label_group *groups; /* [n_domains] with across */
   mc_results results;

@@ -114,13 +114,27 @@ static moeclip_code method_step(void *context, mc_training_step *s, double *loss
 mc_task_training mc_training_of(mc_learning *r) {
   moeclip_learner *l = r->l;
   const mc_task *task = &l->tasks[l->n_tasks - 1];
-  return (mc_task_training){.model = l->model, .clip = mc_learner_clip(l), .adapters = l->adapters, .task = l->n_tasks - 1,
-                            .router = mc_learner_router(l, l->n_tasks - 1), .top_k = l->options.top_k, .name = task->name,
-                            .classes = r->classes, .n_classes = r->n_classes, .template = task->templates[0], .options = r->options,
-                            .seed = l->options.seed, .pictures = r->pictures, .labels = r->labels,
-                            .callbacks = r->callbacks, .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
-                            .context = r, .resume = r->resume, .first_step = r->first_step,
-                            .one_pass = l->method->traits & MC_METHOD_ONE_PASS, .step = l->method->step ? method_step : NULL};
+  return (mc_task_training){.model = l->model,
+                            .clip = mc_learner_clip(l),
+                            .adapters = l->adapters,
+                            .task = l->n_tasks - 1,
+                            .router = mc_learner_router(l, l->n_tasks - 1),
+                            .top_k = l->options.top_k,
+                            .name = task->name,
+                            .classes = r->classes,
+                            .n_classes = r->n_classes,
+                            .template = r->template ? r->template : task->templates[0],
+                            .options = r->options,
+                            .seed = l->options.seed,
+                            .pictures = r->pictures,
+                            .labels = r->labels,
+                            .callbacks = r->callbacks,
+                            .checkpoint = r->options->checkpoint ? write_checkpoint : NULL,
+                            .context = r,
+                            .resume = r->resume,
+                            .first_step = r->first_step,
+                            .one_pass = l->method->traits & MC_METHOD_ONE_PASS,
+                            .step = l->method->step ? method_step : NULL};
 }
 
 static moeclip_code train(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {
@@ -131,7 +145,7 @@ static moeclip_code train(mc_learning *r, moeclip_learn_report *report, moeclip_
 static moeclip_code run_task(mc_learning *r, moeclip_learn_report *report, moeclip_error *err) {
   const mc_method *m = r->l->method;
   moeclip_error second;
-  moeclip_code code = m->begin_task(r, report, err);
+  moeclip_code code = moeclip_comm_agree(r->comm, m->begin_task(r, report, err), err);
   if (code == MOECLIP_OK && !(m->traits & MC_METHOD_NO_PASS)) code = train(r, report, err);
   moeclip_code ended = m->end_task(r, code == MOECLIP_OK, report, code == MOECLIP_OK ? err : &second);
   return code == MOECLIP_OK ? ended : code;
@@ -181,6 +195,7 @@ static moeclip_code learn(mc_learning *r, moeclip_learn_report *report, moeclip_
   report->threshold = report->final_loss = NAN;
   MC_TRY(run_task(r, report, err));
   report->task = l->n_tasks - 1;
+  l->tasks[report->task].iterations = report->iterations; /* begin_task may have changed what is trained on */
   MC_TRY(moeclip_learner_parameters(l, report->task, &report->parameters, err));
   mc_learner_drop_features(l); /* experts that were not frozen have changed, for every task that uses them */
   return MOECLIP_OK;

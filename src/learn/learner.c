@@ -28,7 +28,14 @@ void moeclip_learner_options_defaults(moeclip_learner_options *o) {
                                  .probe_l2 = 0.1,
                                  .wise_alpha = 0.5,
                                  .lwf_weight = 1,
-                                 .lwf_temperature = 2};
+                                 .lwf_temperature = 2,
+                                 .zscl_weight = 1,
+                                 .zscl_temperature = 2,
+                                 .zscl_every = 100,
+                                 .zscl_pictures = 1024,
+                                 .exemplars = 2000,
+                                 .icarl_weight = 1,
+                                 .icarl_temperature = 2};
 }
 
 void moeclip_task_options_defaults(moeclip_task_options *o) {

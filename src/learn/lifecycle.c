@@ -173,4 +173,4 @@ moeclip_code moeclip_learner_learn_reference(moeclip_learner *l, const moeclip_d
   return MOECLIP_OK;
 }
 
-int moeclip_learner_has_reference(const moeclip_learner *l) { return l->selector && mc_selector_has_reference(l->selector); }
+int moeclip_learner_has_reference(const moeclip_learner *l) { return l->method->has_reference && l->method->has_reference(l); }

@@ -5,7 +5,7 @@
 
 static const mc_method *const methods[] = {&mc_method_moe, &mc_method_finetune, &mc_method_analytic,
                                            &mc_method_zero_shot, &mc_method_linear_probe, &mc_method_wise_ft,
-                                           &mc_method_lwf};
+                                           &mc_method_lwf, &mc_method_zscl, &mc_method_icarl, &mc_method_joint};
 
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 

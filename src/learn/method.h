@@ -14,8 +14,9 @@
  *   a copy of earlier weights        begin_task makes it (mc_tuned_copy); l->own or run->scratch holds it; end_task frees it. A checkpoint
  *                                    has it only if `store` puts it there, which it must, as the weights go on changing
  *   another or a further loss        step; it may call mc_gradient_step for the usual part, and do more after it (weight averaging)
- *   exemplars, all tasks at once     begin_task puts another mc_image_source (and labels, and classes) into the run; the pictures
- *                                    themselves belong to l->own, and to the state by `store`
+ *   exemplars, all tasks at once     begin_task puts another mc_image_source (and labels, and classes) into the run
+ *                                    (rehearsal.h); exemplars themselves belong to l->own, and to the state by `store`; all
+ *                                    pictures of earlier tasks come from the caller's data sets (options->earlier)
  *   a reference set                  reference, before the first task; what is kept of it belongs to l->own
  *   weights that answer and are not  l->own beside l->tuned (method_wise.c)
  *   those that are trained
@@ -47,6 +48,7 @@ typedef struct mc_learning {
   const int32_t *labels;     /* [pictures.count], in 0..n_classes - 1 */
   const char *const *classes;
   size_t n_classes;
+  const char *template;      /* the prompt that trains; NULL: the task's first */
   int32_t *set_labels;       /* the data set's; they stay, and are freed after all */
   const char **set_classes;
   void *scratch;             /* a method's own; end_task frees it */
@@ -97,6 +99,7 @@ typedef struct mc_method {
   /* The reference set, before the first task. NULL: the method has no use for one. */
   moeclip_code (*reference)(moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *options,
                             const moeclip_callbacks *callbacks, moeclip_learn_report *report, moeclip_error *err);
+  bool (*has_reference)(const moeclip_learner *l); /* where there is `reference` */
 
   /* Answering. NULL: cosines decide, and the selector (where there is one) who answers. features [n, embed] of pictures; scores
    * [n, c->n]: logit_scale times cosine comes in, the method's own scores go out, the highest wins; tasks [n]:
@@ -115,6 +118,6 @@ const mc_method *mc_method_of(moeclip_mode mode);
 const mc_method *mc_method_by_name(const char *name);
 
 extern const mc_method mc_method_moe, mc_method_finetune, mc_method_analytic, mc_method_zero_shot, mc_method_linear_probe,
-    mc_method_wise_ft, mc_method_lwf;
+    mc_method_wise_ft, mc_method_lwf, mc_method_zscl, mc_method_icarl, mc_method_joint;
 
 #endif

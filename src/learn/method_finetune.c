@@ -52,6 +52,54 @@ moeclip_code mc_tuned_end(mc_learning *run, bool done, moeclip_learn_report *rep
   return mc_clip_each(run->l->tuned, refreeze, NULL, err);
 }
 
+/* --- further weights ----------------------------------------------------------------------------------------------------- */
+
+typedef struct named_tensors {
+  moeclip_tensors *out;
+  const moeclip_tensors *in;
+  const char *prefix;
+} named_tensors;
+
+static moeclip_code add_as(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  const named_tensors *t = context;
+  char *full = mc_format("%s%s", t->prefix, name);
+  if (!full) return mc_fail_memory(err, 128, "a name");
+  moeclip_code code = moeclip_tensors_add(t->out, full, MOECLIP_F32, p->rank, p->shape, p->value, 1, err);
+  free(full);
+  return code;
+}
+
+static moeclip_code read_as(void *context, const char *name, mc_param *p, moeclip_error *err) {
+  const named_tensors *t = context;
+  char *full = mc_format("%s%s", t->prefix, name);
+  if (!full) return mc_fail_memory(err, 128, "a name");
+  moeclip_code code = restore_param((void *)(uintptr_t)t->in, full, p, err);
+  free(full);
+  return code;
+}
+
+moeclip_code mc_tuned_store_as(mc_clip *clip, const char *prefix, moeclip_tensors *out, moeclip_error *err) {
+  named_tensors t = {.out = out, .prefix = prefix};
+  return mc_clip_each(clip, add_as, &t, err);
+}
+
+moeclip_code mc_tuned_restore_as(const moeclip_model *model, const moeclip_tensors *in, const char *prefix, mc_clip **out,
+                                 moeclip_error *err) {
+  named_tensors t = {.in = in, .prefix = prefix};
+  char *one = mc_format("%slogit_scale", prefix);
+  *out = NULL;
+  if (!one) return mc_fail_memory(err, 128, "a name");
+  bool there = moeclip_tensors_find(in, one) != NULL;
+  free(one);
+  if (!there) return MOECLIP_OK;
+  MC_TRY(mc_model_copy_clip(model, out, err));
+  moeclip_code code = mc_clip_each(*out, read_as, &t, err);
+  if (code == MOECLIP_OK) return code;
+  mc_clip_destroy(*out);
+  *out = NULL;
+  return code;
+}
+
 /* Walking over two CLIPs of one shape side by side. */
 typedef struct mixing {
   float **from; /* the other one's values, in the order of the walk; NULL: they are being counted or collected */
@@ -85,21 +133,25 @@ static moeclip_code mix_param(void *context, const char *name, mc_param *p, moec
   return MOECLIP_OK;
 }
 
-moeclip_code mc_tuned_average(const moeclip_model *model, mc_clip *tuned, double alpha, mc_clip **out, moeclip_error *err) {
+moeclip_code mc_tuned_mix(mc_clip *into, mc_clip *from, double alpha, moeclip_error *err) {
   mixing m = {.alpha = alpha};
-  *out = NULL;
-  MC_TRY(mc_clip_each(tuned, count_param, &m, err));
+  MC_TRY(mc_clip_each(from, count_param, &m, err));
   m.from = mc_alloc(m.n, sizeof *m.from);
   if (!m.from) return mc_fail_memory(err, m.n * sizeof *m.from, "an average of weights");
-  moeclip_code code = mc_clip_each(tuned, collect_param, &m, err);
+  moeclip_code code = mc_clip_each(from, collect_param, &m, err);
   m.at = 0;
-  if (code == MOECLIP_OK) code = mc_model_copy_clip(model, out, err);
-  if (code == MOECLIP_OK) code = mc_clip_each(*out, mix_param, &m, err);
+  if (code == MOECLIP_OK) code = mc_clip_each(into, mix_param, &m, err);
   free(m.from);
-  if (code != MOECLIP_OK) {
-    mc_clip_destroy(*out);
-    *out = NULL;
-  }
+  return code;
+}
+
+moeclip_code mc_tuned_average(const moeclip_model *model, mc_clip *tuned, double alpha, mc_clip **out, moeclip_error *err) {
+  *out = NULL;
+  MC_TRY(mc_model_copy_clip(model, out, err));
+  moeclip_code code = mc_tuned_mix(*out, tuned, alpha, err);
+  if (code == MOECLIP_OK) return code;
+  mc_clip_destroy(*out);
+  *out = NULL;
   return code;
 }
 

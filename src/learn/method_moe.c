@@ -136,6 +136,8 @@ static moeclip_code reference(moeclip_learner *l, const moeclip_dataset *dataset
   return mc_train_selector(l, -1, &pictures, NULL, options, callbacks, report, err);
 }
 
+static bool has_reference(const moeclip_learner *l) { return l->selector && mc_selector_has_reference(l->selector); }
+
 const mc_method mc_method_moe = {
     .mode = MOECLIP_MODE_MOE,
     .name = "moe",
@@ -147,4 +149,5 @@ const mc_method mc_method_moe = {
     .begin_task = begin_task,
     .end_task = end_task,
     .reference = reference,
+    .has_reference = has_reference,
 };

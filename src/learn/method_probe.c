@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "learn/method.h"
+#include "learn/columns.h"
 #include "learn/probe.h"
 
 typedef struct probe {
@@ -210,107 +210,22 @@ static moeclip_code end_task(mc_learning *run, bool done, moeclip_learn_report *
 
 /* --- answering --------------------------------------------------------------------------------------------------------- */
 
-/* The classes that answer: which head's column is which candidate. */
-typedef struct column {
-  int64_t at;    /* row of the weights */
-  size_t choice;
-  int task;
-} column;
-
-typedef struct named_choice {
-  const char *name;
-  size_t at;
-} named_choice;
-
-static int by_name(const void *a, const void *b) {
-  const named_choice *x = a, *y = b;
-  int order = strcmp(x->name, y->name);
-  return order ? order : x->at < y->at ? -1 : x->at > y->at;
-}
-
-/* All pairs of a taught class and the candidate of that name (the first, if there are several). columns [p->n_columns]. */
-static moeclip_code find_columns(const moeclip_learner *l, const mc_choices *c, column *columns, int64_t *n, moeclip_error *err) {
-  const probe *p = l->own;
-  int64_t at = 0;
-  *n = 0;
-  named_choice *sorted = mc_alloc(c->n, sizeof *sorted);
-  if (!sorted) return mc_fail_memory(err, c->n * sizeof *sorted, "labels");
-  for (size_t i = 0; i < c->n; i++) sorted[i] = (named_choice){c->name[i], i};
-  qsort(sorted, c->n, sizeof *sorted, by_name);
-  for (int t = 0; t < l->n_tasks; t++) {
-    for (size_t k = 0; k < l->tasks[t].n_classes && at < p->n_columns; k++, at++) {
-      if (c->first_known >= 0) {
-        int64_t choice = at - c->first_known;
-        if (choice >= 0 && choice < (int64_t)c->n) columns[(*n)++] = (column){at, (size_t)choice, t};
-        continue;
-      }
-      size_t low = 0, high = c->n;
-      while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(sorted[middle].name, l->tasks[t].classes[k]) < 0) {
-          low = middle + 1;
-        } else {
-          high = middle;
-        }
-      }
-      if (low < c->n && strcmp(sorted[low].name, l->tasks[t].classes[k]) == 0) columns[(*n)++] = (column){at, sorted[low].at, t};
-    }
-  }
-  free(sorted);
-  return MOECLIP_OK;
-}
-
-/* One picture: zero-shot logits in, shares out. What zero-shot gives to all taught candidates together, the heads divide. head [n]. */
-static void divide(const moeclip_learner *l, const column *columns, int64_t n, const float *feature, size_t n_choices, double *head,
-                   float *scores, int32_t *task) {
-  const probe *p = l->own;
-  int64_t width = width_of(l);
-  int asked = *task;
-  double largest = scores[0], sum = 0, taught = 0, most = -INFINITY, heads = 0;
-  bool any = false;
-  for (size_t i = 1; i < n_choices; i++) largest = fmax(largest, scores[i]);
-  for (size_t i = 0; i < n_choices; i++) sum += exp(scores[i] - largest);
-  for (size_t i = 0; i < n_choices; i++) scores[i] = (float)(exp(scores[i] - largest) / sum);
-  for (int64_t j = 0; j < n; j++) {
-    if (asked >= 0 && columns[j].task != asked) continue;
-    const float *w = p->weights + columns[j].at * width;
-    head[j] = w[width - 1];
-    for (int64_t k = 0; k < width - 1; k++) head[j] += (double)w[k] * feature[k];
-    most = fmax(most, head[j]);
-    any = true;
-  }
-  *task = MOECLIP_TASK_NONE;
-  if (!any) return;
-  for (int64_t j = 0; j < n; j++) {
-    if (asked >= 0 && columns[j].task != asked) continue;
-    heads += head[j] = exp(head[j] - most);
-    taught += scores[columns[j].choice]; /* a candidate that two heads know counts once */
-    scores[columns[j].choice] = 0;
-  }
-  for (int64_t j = 0; j < n; j++) {
-    if (asked < 0 || columns[j].task == asked) scores[columns[j].choice] += (float)(taught * head[j] / heads);
-  }
-  size_t winner = 0;
-  double best = -1;
-  for (size_t i = 1; i < n_choices; i++) winner = scores[i] > scores[winner] ? i : winner;
-  for (int64_t j = 0; j < n; j++) {
-    if (columns[j].choice != winner || (asked >= 0 && columns[j].task != asked) || !(head[j] > best)) continue;
-    best = head[j];
-    *task = columns[j].task;
-  }
-}
-
 static moeclip_code score(moeclip_learner *l, const float *features, int64_t n, const mc_choices *c, float *scores, int32_t *tasks,
                           moeclip_error *err) {
   const probe *p = l->own;
-  int64_t embed = width_of(l) - 1, n_columns = 0;
+  int64_t width = width_of(l), n_columns = 0;
   if (n <= 0 || c->n == 0) return MOECLIP_OK;
-  column *columns = mc_alloc((size_t)p->n_columns, sizeof *columns);
+  mc_column *columns = mc_alloc((size_t)p->n_columns, sizeof *columns);
   double *head = mc_alloc((size_t)p->n_columns, sizeof *head);
   moeclip_code code = columns && head ? MOECLIP_OK : mc_fail_memory(err, (size_t)p->n_columns * sizeof *columns, "scores");
-  if (code == MOECLIP_OK) code = find_columns(l, c, columns, &n_columns, err);
+  if (code == MOECLIP_OK) code = mc_find_columns(l, p->n_columns, c, columns, &n_columns, err);
   for (int64_t i = 0; code == MOECLIP_OK && i < n; i++) {
-    divide(l, columns, n_columns, features + i * embed, c->n, head, scores + (size_t)i * c->n, &tasks[i]);
+    for (int64_t j = 0; j < n_columns; j++) {
+      const float *w = p->weights + columns[j].at * width, *feature = features + i * (width - 1);
+      head[j] = w[width - 1];
+      for (int64_t k = 0; k < width - 1; k++) head[j] += (double)w[k] * feature[k];
+    }
+    mc_divide_columns(columns, n_columns, head, c->n, scores + (size_t)i * c->n, &tasks[i]);
   }
   free(columns);
   free(head);

@@ -74,7 +74,9 @@ static bool ends_in(const char *s, const char *ending) {
 
 static moeclip_dtype dtype_of(const char *name) {
   if (strncmp(name, "frozen.", 7) == 0 || strncmp(name, "dropped.", 8) == 0) return MOECLIP_U8;
-  if (strncmp(name, "counts.", 7) == 0 || strcmp(name, "probe.labels") == 0) return MOECLIP_I64;
+  if (strcmp(name, "zscl.pictures") == 0 || strcmp(name, "icarl.pictures") == 0) return MOECLIP_U8;
+  if (strncmp(name, "counts.", 7) == 0 || strcmp(name, "probe.labels") == 0 || strcmp(name, "icarl.labels") == 0)
+    return MOECLIP_I64;
   if (strncmp(name, "optimizer.", 10) == 0 && ends_in(name, ".step")) return MOECLIP_I64;
   return strcmp(name, "selector.thresholds") == 0 ? MOECLIP_F64 : MOECLIP_F32;
 }

@@ -37,6 +37,16 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   if (run && o.mode == MOECLIP_MODE_LWF) {
     mc_json_set(&run, "lwf", json_pack("{s:f, s:f}", "weight", o.lwf_weight, "temperature", o.lwf_temperature));
   }
+  if (run && o.mode == MOECLIP_MODE_ZSCL) {
+    mc_json_set(&run, "zscl",
+                json_pack("{s:f, s:f, s:I, s:I}", "weight", o.zscl_weight, "temperature", o.zscl_temperature, "every",
+                          (json_int_t)o.zscl_every, "pictures", (json_int_t)o.zscl_pictures));
+  }
+  if (run && o.mode == MOECLIP_MODE_ICARL) {
+    mc_json_set(&run, "icarl",
+                json_pack("{s:I, s:f, s:f}", "exemplars", (json_int_t)o.exemplars, "weight", o.icarl_weight, "temperature",
+                          o.icarl_temperature));
+  }
   if (run && o.mode == MOECLIP_MODE_LINEAR_PROBE) mc_json_set(&run, "linear-probe", json_pack("{s:f}", "l2", o.probe_l2));
   return run;
 }

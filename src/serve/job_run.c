@@ -144,8 +144,31 @@ static moeclip_code open_learner(running *r, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
+/* Of a new state, where its method has a use for it. */
+static moeclip_code learn_reference(running *r, const moeclip_callbacks *callbacks, moeclip_error *err) {
+  const char *path = r->s->o->reference;
+  moeclip_dataset_options data;
+  moeclip_learner_options is;
+  moeclip_dataset *d = NULL;
+  moeclip_learner_get_options(r->learner, &is);
+  bool uses = is.mode == MOECLIP_MODE_ZSCL || (is.mode == MOECLIP_MODE_MOE && is.use_selector);
+  if (!path || !uses || moeclip_learner_tasks(r->learner) > 0 || moeclip_learner_has_reference(r->learner)) return MOECLIP_OK;
+  moeclip_dataset_options_defaults(&data);
+  MC_TRY(moeclip_dataset_open(path, &data, &d, err));
+  moeclip_code code = moeclip_learner_learn_reference(r->learner, d, NULL, callbacks, NULL, err);
+  moeclip_dataset_destroy(d);
+  return code;
+}
+
+static bool is_joint(const running *r) {
+  moeclip_learner_options is;
+  moeclip_learner_get_options(r->learner, &is);
+  return is.mode == MOECLIP_MODE_JOINT;
+}
+
 static moeclip_code learn_task(running *r, moeclip_error *err) {
   mc_job *job = r->job;
+  moeclip_dataset **earlier = NULL;
   moeclip_task_options o = job->ask.task;
   moeclip_callbacks callbacks = {on_progress, on_broken, r};
   const char **templates = NULL;
@@ -160,7 +183,12 @@ static moeclip_code learn_task(running *r, moeclip_error *err) {
   o.shots_augment_once = job->ask.shots > 0;
   o.checkpoint = r->checkpoint;
   o.checkpoint_seconds = r->s->o->checkpoint_seconds;
-  moeclip_code code = moeclip_learner_learn(r->learner, r->dataset, &o, &callbacks, &r->report, err);
+  moeclip_code code = learn_reference(r, &callbacks, err);
+  if (code == MOECLIP_OK && is_joint(r)) code = mc_measure_earlier(r->s, r->model, r->learner, &earlier, &o.n_earlier, err);
+  o.earlier = (const moeclip_dataset *const *)earlier;
+  if (code == MOECLIP_OK) code = moeclip_learner_learn(r->learner, r->dataset, &o, &callbacks, &r->report, err);
+  for (size_t i = 0; earlier && i < o.n_earlier; i++) moeclip_dataset_destroy(earlier[i]);
+  free(earlier);
   free(templates);
   if (code == MOECLIP_OK) code = moeclip_learner_save(r->learner, r->s->o->state, err);
   if (code == MOECLIP_OK) unlink(r->checkpoint);
@@ -175,14 +203,15 @@ static moeclip_code publish(running *r, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* The test pictures are kept, for the rows of later tasks; of the others their names, so that the split stays the same. */
+/* The test pictures are kept, for the rows of later tasks; of the others their names, so that the split stays the same. Joint
+ * training needs all of them again. */
 static void drop_training_pictures(running *r) {
   char name[PATH_MAX];
   moeclip_dataset_options o = r->job->ask.data;
   moeclip_dataset *all = NULL;
   o.name = r->job->ask.name;
   o.max_per_class[0] = o.max_per_class[1] = 0;
-  if (!r->job->upload || moeclip_dataset_open(r->job->path, &o, &all, NULL) != MOECLIP_OK) return;
+  if (!r->job->upload || is_joint(r) || moeclip_dataset_open(r->job->path, &o, &all, NULL) != MOECLIP_OK) return;
   for (size_t i = 0; i < moeclip_dataset_count(all, MOECLIP_TRAIN); i++) {
     if (moeclip_dataset_item_name(all, MOECLIP_TRAIN, i, name, sizeof name) != MOECLIP_OK) continue;
     if (truncate(name, 0) != 0) mc_warn("%s: cannot be emptied: %s", name, strerror(errno));

@@ -95,6 +95,10 @@ bool mc_job_must_stop(mc_jobs *j, mc_job *job);
  * job's. */
 moeclip_code mc_measure(mc_jobs *j, mc_job *job, const moeclip_dataset *dataset, moeclip_model *model, moeclip_learner *learner,
                         const moeclip_learn_report *report, const moeclip_callbacks *callbacks, moeclip_error *err);
+/* The data sets of the learned tasks, as far as they are still what they were: *out [*n], to be destroyed and freed by the
+ * caller, also after a failure. */
+moeclip_code mc_measure_earlier(struct mc_server *s, moeclip_model *model, const moeclip_learner *learner,
+                                moeclip_dataset ***out, size_t *n, moeclip_error *err);
 /* The matrix of the results beside the state as JSON; NULL without one. */
 char *mc_measure_matrix(struct mc_server *s, moeclip_model *model, const moeclip_learner *learner);
 

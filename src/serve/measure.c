@@ -62,6 +62,26 @@ static moeclip_dataset *open_column(const json_t *column) {
   return NULL;
 }
 
+moeclip_code mc_measure_earlier(mc_server *s, moeclip_model *model, const moeclip_learner *learner, moeclip_dataset ***out,
+                                size_t *n, moeclip_error *err) {
+  mc_results results;
+  size_t i;
+  json_t *column;
+  *out = NULL;
+  *n = 0;
+  if (moeclip_learner_tasks(learner) == 0) return MOECLIP_OK;
+  MC_TRY(open_results(s, model, learner, json_array(), &results, err));
+  const json_t *columns = json_object_get(results.root, "columns");
+  *out = calloc(json_array_size(columns) + 1, sizeof **out);
+  moeclip_code code = *out ? MOECLIP_OK : mc_fail_memory(err, json_array_size(columns) * sizeof **out, "data sets");
+  json_array_foreach(columns, i, column) {
+    moeclip_dataset *d = *out && json_is_integer(json_object_get(column, "task")) ? open_column(column) : NULL;
+    if (d) (*out)[(*n)++] = d;
+  }
+  mc_results_clear(&results);
+  return code;
+}
+
 static moeclip_code evaluate(mc_server *s, const json_t *column, const moeclip_dataset *dataset, moeclip_learner *learner,
                              const moeclip_callbacks *callbacks, json_t **cell, moeclip_error *err) {
   moeclip_evaluate_options o;

@@ -12,7 +12,7 @@
 #include "moeclip/learner.h"
 
 typedef struct mc_serve_options {
-  const char *model, *state, *alexnet;
+  const char *model, *state, *alexnet, *reference;
   int activation, precision, n_threads, learn_threads; /* threads 0: as many as there are processors */
   const char *host, *token_file, *root, *data;
   int port;                                 /* 0: a free one */

@@ -16,7 +16,8 @@ typedef struct mc_step_share {
 /* A further term of the classification loss: what the pictures' features say of fixed texts is held near given probabilities. Its
  * gradient goes to the pictures alone (and to the scale). */
 typedef struct mc_distillation {
-  const float *texts;   /* [n_texts, embed] of length 1: as many as the step's own */
+  const float *texts;   /* [n_texts, embed] of length 1 */
+  int64_t n_texts;      /* at least 1, and at most as many as the step's own */
   const float *targets; /* [n, n_texts] of this rank's pictures: at the temperature already */
   float weight, temperature; /* weight * temperature^2 * mean cross-entropy of softmax(logits / temperature) */
 } mc_distillation;

@@ -36,6 +36,20 @@ assert probe["linear-probe"]["l2"] == 0.3 and probe["seed"] in (1, "1"), probe
 assert len([r for r in dom.parse("c/compare.svg").getElementsByTagName("rect")]) >= 9
 PYTHON
 
+# Without --methods all are compared, zscl with a reference set, which goes to moe and zscl alone; joint training takes twice the steps for
+# its second task.
+expect 0 '^joint .* given ' $shared --out all --reference pictures/spots --with "moe=--experts 4 --selector-iterations 5 --reference-iterations 5" \
+  --with "icarl=--exemplars 14" $domains
+python3 - <<'PYTHON' || fail "all methods"
+import json
+rows = [r["method"] for r in json.load(open("all/compare.json"))["rows"]]
+assert rows == ["zero-shot", "linear-probe", "analytic", "moe", "finetune", "wise-ft", "lwf", "zscl", "icarl", "joint"], rows
+for method in rows:
+    command = json.load(open(f"all/{method}-given-1/run.json"))["command"]
+    assert ("--reference=pictures/spots" in command) == (method in ("moe", "zscl")), command
+assert [t["iterations"] for t in json.load(open("all/joint-given-1/matrix.json"))["learned"].values()] == [9, 18]
+PYTHON
+
 # What is done is not done again; further methods join; other options are refused.
 ids() { stat -c %Y%i c/finetune-*/*.safetensors c/linear-*/*.safetensors c/zero-*/*.safetensors; }
 before=$(ids)

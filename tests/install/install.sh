@@ -93,7 +93,7 @@ complete() { # EXPECTED WORD...
 }
 complete "classify" moeclip cl
 complete "cil compare mtil xtail" moeclip bench ""
-complete "analytic finetune linear-probe lwf moe wise-ft zero-shot" moeclip learn --method ""
+complete "analytic finetune icarl joint linear-probe lwf moe wise-ft zero-shot zscl" moeclip learn --method ""
 complete "finetune" moeclip learn --method = f
 complete "--labels --labels-file" moeclip classify --la
 complete "--increment" moeclip bench cil --inc
@@ -112,7 +112,7 @@ words=("$@") CURRENT=$#
 _moeclip
 ZSH
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip learn --mo >out 2>&1
-  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune analytic zero-shot linear-probe wise-ft lwf)' out ||
+  grep -qx '2 learn --mo' out && grep -qF -e '--mode=[' out && grep -qF '(moe finetune analytic zero-shot linear-probe wise-ft lwf zscl icarl joint)' out ||
     fail "zsh, learn: $(cat out)"
   zsh -f complete.zsh "$P/share/zsh/site-functions/_moeclip" moeclip bench cil --inc >out 2>&1
   grep -qx '2 cil --inc' out && grep -qF -e '--increment=[' out || fail "zsh, bench cil: $(cat out)"

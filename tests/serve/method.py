@@ -31,4 +31,23 @@ run("learn", "--model", MODEL, "--state", T + "/same.safetensors", "--threads", 
     "--batch", 8, root + "/stripes", root + "/colours")
 check(read(STATE) == read(T + "/same.safetensors"), "the server learns other than the command line")
 check(s.stop() == 0)
+
+# ZSCL with the server's reference set, iCaRL, and joint training on what was sent and on a folder: the same bytes as on the command line.
+zip_of = {name: zipped(tree(P + "/" + name)) for name in ("stripes", "colours")}
+for method, options in (("zscl", ["--reference", P + "/spots", "--zscl-every", 2]), ("icarl", ["--exemplars", 14]), ("joint", [])):
+    state, same = (f"{T}/{method}-{x}.safetensors" for x in ("served", "learned"))
+    s = Server("--root", root, "--method", method, *options, state=state)
+    a = s.post_form("/v1/learn", [("name", "stripes"), ("archive", "stripes.zip", zip_of["stripes"]), ("batch", "8"), ("iterations", "6")])
+    check(a.status == 202 and s.wait_job(a.json["job"]["id"])["state"] == "done", a)
+    a = s.post_json("/v1/learn", {"name": "colours", "path": "colours", "batch": 8, "iterations": 6})
+    job = s.wait_job(a.json["job"]["id"])
+    check(job["state"] == "done" and job["report"]["iterations"] == (14 if method == "joint" else 7), job)
+    check(s.stop() == 0)
+    run("learn", "--model", MODEL, "--state", same, "--threads", 1, "--quiet", "--no-eval", "--method", method, *options, "--batch", 8,
+        "--iterations", 6, *([] if method != "zscl" else ["--reference-iterations", 5]), root + "/stripes", root + "/colours")
+    check(read(state) == read(same), method, "the server learns other than the command line")
+s = Server("--root", root, "--method", "zscl", state=T + "/none.safetensors")
+a = s.post_json("/v1/learn", {"name": "colours", "path": "colours", "batch": 8, "iterations": 6})
+check("reference set" in s.wait_job(a.json["job"]["id"])["error"], a)
+check(s.stop() == 0)
 finish()

@@ -8,22 +8,14 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
-#include "base/random.h"
 #include "check.h"
 #include "compute/bfloat16.h"
+#include "steps.h"
 #include "train/step.h"
 
 static moeclip_error err;
 static mc_compute *cp, *reference; /* bfloat16 and float32 */
 static mc_arena arena;
-
-static float *random_floats(int64_t n, uint64_t index, float scale) {
-  float *x = malloc((size_t)n * sizeof *x);
-  mc_philox g;
-  mc_philox_init(&g, 20261127, MC_STREAM_INIT, index);
-  for (int64_t i = 0; i < n; i++) x[i] = scale * mc_philox_normal(&g);
-  return x;
-}
 
 /* |a - b| / |b|. */
 static double distance(const float *a, const float *b, int64_t n) {
@@ -61,7 +53,7 @@ typedef struct shape {
 static void check_product(const shape *s, bool alone) {
   int64_t lda = (s->trans_a ? s->m : s->k) + s->pad, ldb = (s->trans_b ? s->k : s->n) + s->pad, ldc = s->n + s->pad;
   int64_t n_a = (s->trans_a ? s->k : s->m) * lda, n_b = (s->trans_b ? s->n : s->k) * ldb;
-  float *a = random_floats(n_a, 1, 1), *b = random_floats(n_b, 2, 1), *bias = random_floats(s->n, 3, 1), *c = random_floats(s->m * ldc, 4, 1);
+  float *a = steps_floats(n_a, 1, 1), *b = steps_floats(n_b, 2, 1), *bias = steps_floats(s->n, 3, 1), *c = steps_floats(s->m * ldc, 4, 1);
   float *before = malloc((size_t)(s->m * ldc) * sizeof *before);
   mc_bfloat16 *a16 = malloc((size_t)n_a * 2), *b16 = malloc((size_t)n_b * 2), *c16 = calloc((size_t)(s->m * ldc), 2);
   memcpy(before, c, (size_t)(s->m * ldc) * sizeof *before);
@@ -97,7 +89,7 @@ static void check_product(const shape *s, bool alone) {
 
 /* A packed matrix gives what the plain one gives, stored either way. */
 static void test_packed(int64_t m, int64_t n, int64_t k, bool trans_b) {
-  float *a = random_floats(m * k, 41, 1), *b = random_floats(n * k, 42, 1), *c = calloc((size_t)(m * n), 4), *expected = calloc((size_t)(m * n), 4);
+  float *a = steps_floats(m * k, 41, 1), *b = steps_floats(n * k, 42, 1), *c = calloc((size_t)(m * n), 4), *expected = calloc((size_t)(m * n), 4);
   mc_bfloat16 *a16 = malloc((size_t)(m * k) * 2), *b16 = malloc((size_t)(n * k) * 2);
   mc_packed16 *packed;
   mc_to_bfloat16_alone(a, m * k, a16);
@@ -128,7 +120,7 @@ static void alone_unit(void *context, int64_t unit, int thread) {
 /* The same product by many units at once gives what it gives alone. */
 static void test_units(void) {
   enum { UNITS = 24, M = 33, N = 40, K = 50 };
-  float *a = random_floats(UNITS * M * K, 5, 1), *b = random_floats(N * K, 6, 1);
+  float *a = steps_floats(UNITS * M * K, 5, 1), *b = steps_floats(N * K, 6, 1);
   mc_bfloat16 *a16 = malloc(UNITS * M * K * 2), *b16 = malloc(N * K * 2);
   float *c = calloc(UNITS * M * N, sizeof *c), *expected = calloc(M * N, sizeof *expected);
   mc_to_bfloat16_alone(a, UNITS * M * K, a16);
@@ -174,7 +166,7 @@ enum { ROWS = 9, WIDTH = 130 };
 
 static void test_layers(void) {
   int64_t n = ROWS * WIDTH;
-  float *x = random_floats(n, 11, 1), *w = random_floats(WIDTH, 12, 1), *b = random_floats(WIDTH, 13, 1), *dy = random_floats(n, 14, 1);
+  float *x = steps_floats(n, 11, 1), *w = steps_floats(WIDTH, 12, 1), *b = steps_floats(WIDTH, 13, 1), *dy = steps_floats(n, 14, 1);
   float *y = calloc((size_t)n, sizeof *y), *z = calloc((size_t)n, sizeof *z), *sums = calloc(WIDTH, sizeof *sums), *sums16 = calloc(WIDTH, sizeof *sums16);
   float mean[ROWS], rstd[ROWS], mean16[ROWS], rstd16[ROWS];
   mc_bfloat16 *x16 = malloc((size_t)n * 2), *y16 = malloc((size_t)n * 2);
@@ -207,7 +199,7 @@ static void test_layers(void) {
 static void test_attention(bool causal, int64_t t) {
   mc_attention a = {2, t, 3, 64, causal};
   int64_t n = a.n * t * a.heads * a.head_width;
-  float *qkv = random_floats(3 * n, 21, 0.8f), *dc = random_floats(n, 22, 1);
+  float *qkv = steps_floats(3 * n, 21, 0.8f), *dc = steps_floats(n, 22, 1);
   mc_bfloat16 *qkv16 = malloc((size_t)n * 6), *dc16 = malloc((size_t)n * 2), *context16 = malloc((size_t)n * 2), *dqkv16 = malloc((size_t)n * 6);
   float *context = calloc((size_t)n, 4), *dqkv = calloc((size_t)n, 12), *log_sum = calloc((size_t)(a.n * t * a.heads), 4), *log_sum16 = calloc((size_t)(a.n * t * a.heads), 4);
   float *wide = calloc((size_t)n, 12), *scratch = malloc(mc_attention_scratch(cp, &a) * sizeof *scratch);
@@ -237,22 +229,6 @@ typedef struct run {
   double loss;
 } run;
 
-static moeclip_code shake(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  uint64_t *index = context;
-  (void)e;
-  float scale = strstr(name, "up_proj") ? 0.3f : strstr(name, "router_list") ? 0.3f : 0.04f;
-  float *change = random_floats(p->n, 500 + (*index)++, scale);
-  for (int64_t i = 0; i < p->n; i++) p->value[i] += strcmp(name, "logit_scale") == 0 ? 0 : change[i];
-  free(change);
-  return MOECLIP_OK;
-}
-
-static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  (void)context;
-  (void)name;
-  return mc_param_unfreeze(p, e);
-}
-
 enum { N = 10, CLASSES = 6 };
 static const mc_clip_sizes sizes = {32, 8, 3, 64, 256, 12, 50, 3, 64, 256, 32, MC_QUICK_GELU};
 
@@ -260,30 +236,25 @@ static void make_run(run *r, bool adapters) {
   uint64_t index = 0;
   *r = (run){0};
   REQUIRE_OK(mc_clip_create(&sizes, 3, &r->clip, &err), err);
-  REQUIRE_OK(mc_clip_each(r->clip, shake, &index, &err), err);
+  REQUIRE_OK(mc_clip_each(r->clip, steps_shake, &index, &err), err);
   if (!adapters) {
-    REQUIRE_OK(mc_clip_each(r->clip, unfreeze, NULL, &err), err);
+    REQUIRE_OK(mc_clip_each(r->clip, steps_unfreeze, NULL, &err), err);
     return;
   }
   /* As many experts as are chosen: a rounded router cannot choose others. */
   mc_adapter_sizes a = {.n_experts = 2, .bottleneck = 16, .top_k = 2, .scale = 0.5f, .text = true};
   REQUIRE_OK(mc_adapters_create(&a, sizes.visual_layers, 64, sizes.text_layers, 64, 5, &r->adapters, &err), err);
   REQUIRE_OK(mc_adapters_add_router(r->adapters, &err), err);
-  REQUIRE_OK(mc_adapters_each(r->adapters, shake, &index, &err), err);
+  REQUIRE_OK(mc_adapters_each(r->adapters, steps_shake, &index, &err), err);
   REQUIRE_OK(mc_adapters_train(r->adapters, 0, false, &err), err);
 }
 
 static void do_step(run *r, mc_compute *with, size_t kept_bytes) {
   int64_t each = 3 * (int64_t)sizes.image_size * sizes.image_size;
-  float *images = random_floats(N * each, 31, 1);
+  float *images = steps_floats(N * each, 31, 1);
   int32_t texts[N * 12] = {0}, labels[N], tasks[N] = {0};
-  for (int i = 0; i < N; i++) {
-    int32_t *row = texts + i * sizes.context;
-    labels[i] = i % CLASSES;
-    row[0] = 48;
-    for (int k = 1; k < 3 + i % 4; k++) row[k] = (i * 7 + k * 5) % 47;
-    row[3 + i % 4] = 49;
-  }
+  steps_texts(texts, N, sizes.context, sizes.vocabulary);
+  for (int i = 0; i < N; i++) labels[i] = i % CLASSES;
   mc_step_options o = {.smoothing = 0.1f, .kept_bytes = kept_bytes};
   o.image_routing = o.text_routing = (mc_routing){.task = tasks, .top_k = 2, .scale = 0.5f, .noise = true, .dropout = 0.1f, .seed = 8, .step = 3};
   if (r->adapters) {

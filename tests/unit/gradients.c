@@ -6,24 +6,16 @@
 #include <stdint.h>
 
 #include "base/arena.h"
-#include "base/random.h"
 #include "check.h"
 #include "compute/kernels.h"
 #include "model/balance.h"
-#include "train/step.h"
+#include "steps.h"
+#include "train/distill.h"
 
-enum { SEED = 20240607 };
+enum { SEED = STEPS_SEED };
 static moeclip_error err;
 static mc_compute *cp;
 static mc_arena arena;
-
-static float *random_floats(int64_t n, uint64_t index, float scale) {
-  float *x = malloc((size_t)n * sizeof *x);
-  mc_philox g;
-  mc_philox_init(&g, SEED, MC_STREAM_INIT, index);
-  for (int64_t i = 0; i < n; i++) x[i] = scale * mc_philox_normal(&g);
-  return x;
-}
 
 static double dot(const float *a, const float *b, int64_t n) {
   double sum = 0;
@@ -39,7 +31,7 @@ typedef double (*scalar)(void *context);
 static void check_direction(const char *what, scalar f, void *context, float *values, const float *gradient, int64_t n,
                             uint64_t index, double step) {
   for (uint64_t trial = 0; trial < 4; trial++) {
-    float *direction = random_floats(n, 1000 + 10 * index + trial, 1), *before = malloc((size_t)n * sizeof *before);
+    float *direction = steps_floats(n, 1000 + 10 * index + trial, 1), *before = malloc((size_t)n * sizeof *before);
     memcpy(before, values, (size_t)n * sizeof *values);
     for (int64_t i = 0; i < n; i++) values[i] = before[i] + (float)step * direction[i];
     double up = f(context);
@@ -73,10 +65,10 @@ static double norm_forward(void *context) {
 static void test_layernorm(void) {
   layer l = {.rows = 7, .d = 24};
   int64_t n = l.rows * l.d;
-  l.x = random_floats(n, 1, 1);
-  l.weight = random_floats(l.d, 2, 1);
-  l.bias = random_floats(l.d, 3, 1);
-  l.upstream = random_floats(n, 4, 1);
+  l.x = steps_floats(n, 1, 1);
+  l.weight = steps_floats(l.d, 2, 1);
+  l.bias = steps_floats(l.d, 3, 1);
+  l.upstream = steps_floats(n, 4, 1);
   l.y = calloc((size_t)n, sizeof(float));
   l.mean = calloc((size_t)l.rows, sizeof(float));
   l.rstd = calloc((size_t)l.rows, sizeof(float));
@@ -98,10 +90,10 @@ static double activation_forward(void *context) {
 
 static void test_activation(mc_activation kind) {
   layer l = {.d = 301, .activation = kind};
-  l.x = random_floats(l.d, 5, 2);
-  l.upstream = random_floats(l.d, 6, 1);
+  l.x = steps_floats(l.d, 5, 2);
+  l.upstream = steps_floats(l.d, 6, 1);
   l.y = calloc((size_t)l.d, sizeof(float));
-  float *dx = random_floats(l.d, 6, 1);
+  float *dx = steps_floats(l.d, 6, 1);
   mc_activation_backward(cp, kind, l.x, l.d, dx);
   check_direction(kind == MC_GELU ? "GELU" : "quick GELU", activation_forward, &l, l.x, dx, l.d, 4, 1e-2);
   free(l.x);
@@ -119,8 +111,8 @@ static double attention_forward(void *context) {
 static void test_attention(bool causal, int64_t t) {
   layer l = {.rows = 2 * t, .d = 2 * 64, .attention = {2, t, 2, 64, causal}};
   int64_t n = l.rows * l.d;
-  l.x = random_floats(3 * n, 7, 0.7f);
-  l.upstream = random_floats(n, 8, 1);
+  l.x = steps_floats(3 * n, 7, 0.7f);
+  l.upstream = steps_floats(n, 8, 1);
   l.context = calloc((size_t)n, sizeof(float));
   l.log_sum = calloc((size_t)(2 * 2 * t), sizeof(float));
   l.scratch = calloc(mc_attention_scratch(cp, &l.attention) + 16, sizeof(float));
@@ -148,8 +140,8 @@ static void test_loss_and_normalize(void) {
   layer l = {.rows = 5, .d = 9, .labels = labels};
   int64_t n = 45;
   float *dx = malloc((size_t)n * sizeof *dx);
-  l.x = random_floats(n, 9, 2);
-  l.upstream = random_floats(n, 10, 1);
+  l.x = steps_floats(n, 9, 2);
+  l.upstream = steps_floats(n, 10, 1);
   l.y = calloc((size_t)n, sizeof(float));
   l.mean = calloc(5, sizeof(float));
   mc_cross_entropy(l.x, labels, l.rows, l.d, 0.2f, 1.0f, dx);
@@ -172,6 +164,7 @@ typedef struct model_step {
   int64_t n, n_texts;
   int n_checked;
   bool classes; /* without adapters: the classification step all the same */
+  mc_reference_batch *reference; /* else: the step of a reference set */
 } model_step;
 
 static double run_step(void *context) {
@@ -180,27 +173,12 @@ static double run_step(void *context) {
   if (s->adapters || s->classes) {
     REQUIRE_OK(mc_classification_step(cp, s->clip, s->adapters, &s->options, s->images, s->labels, s->n, s->texts,
                                       s->n_texts, &loss, NULL, &arena, &err), err);
+  } else if (s->reference) {
+    REQUIRE_OK(mc_reference_step(cp, s->clip, &s->options, s->reference, &loss, &arena, &err), err);
   } else {
     REQUIRE_OK(mc_contrastive_step(cp, s->clip, &s->options, s->images, s->texts, s->n, &loss, &arena, &err), err);
   }
   return loss;
-}
-
-static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  (void)context;
-  (void)name;
-  return mc_param_unfreeze(p, e);
-}
-
-/* Values far enough from zero that no gradient is lost in rounding. */
-static moeclip_code shake(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  uint64_t *index = context;
-  (void)e;
-  float scale = strstr(name, "up_proj") ? 0.5f : strstr(name, "router_list") || strstr(name, "w_noise") ? 0.3f : 0.05f;
-  float *change = random_floats(p->n, 5000 + (*index)++, scale);
-  for (int64_t i = 0; i < p->n; i++) p->value[i] += strcmp(name, "logit_scale") == 0 ? 0 : change[i];
-  free(change);
-  return MOECLIP_OK;
 }
 
 static moeclip_code check_param(void *context, const char *name, mc_param *p, moeclip_error *e) {
@@ -215,7 +193,7 @@ static moeclip_code check_param(void *context, const char *name, mc_param *p, mo
   double size = sqrt(dot(gradient, gradient, p->n)), length = 0;
   memcpy(keep, p->value, (size_t)p->n * sizeof *keep);
   /* Along the gradient itself, where the loss moves most, mixed with a random direction. */
-  float *direction = random_floats(p->n, 9000 + (uint64_t)s->n_checked, (float)(0.5 * size / sqrt((double)p->n)));
+  float *direction = steps_floats(p->n, 9000 + (uint64_t)s->n_checked, (float)(0.5 * size / sqrt((double)p->n)));
   for (int64_t i = 0; i < p->n; i++) direction[i] += gradient[i];
   length = sqrt(dot(direction, direction, p->n));
   if (size > 1e-5) {
@@ -237,18 +215,10 @@ static moeclip_code check_param(void *context, const char *name, mc_param *p, mo
 }
 
 static void fill_inputs(model_step *s, const mc_clip_sizes *sizes) {
-  mc_philox g;
-  mc_philox_init(&g, SEED, MC_STREAM_INIT, 77);
-  s->images = random_floats(s->n * 3 * sizes->image_size * sizes->image_size, 70, 1);
+  s->images = steps_floats(s->n * 3 * sizes->image_size * sizes->image_size, 70, 1);
   s->texts = calloc((size_t)(s->n_texts * sizes->context), sizeof *s->texts);
   s->labels = calloc((size_t)s->n, sizeof *s->labels);
-  for (int64_t i = 0; i < s->n_texts; i++) {
-    int32_t *row = s->texts + i * sizes->context;
-    int length = 2 + (int)mc_philox_below(&g, (uint32_t)sizes->context - 3);
-    row[0] = sizes->vocabulary - 2;
-    for (int k = 1; k <= length; k++) row[k] = (int32_t)mc_philox_below(&g, (uint32_t)sizes->vocabulary - 2);
-    row[length] = sizes->vocabulary - 1;
-  }
+  steps_texts(s->texts, s->n_texts, sizes->context, sizes->vocabulary);
   for (int64_t i = 0; i < s->n; i++) s->labels[i] = (int32_t)(i % s->n_texts);
 }
 
@@ -258,13 +228,13 @@ static void test_step(bool adapters, size_t kept_bytes, float balance) {
   uint64_t index = 0;
   int32_t tasks[6] = {0, 0, 0, 0, 0, 0};
   REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
-  REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_shake, &index, &err), err);
   fill_inputs(&s, &sizes);
   if (adapters) {
     mc_adapter_sizes a = {4, 8, 2, 1.0f, true, 0};
     REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &s.adapters, &err), err);
     REQUIRE_OK(mc_adapters_add_router(s.adapters, &err), err);
-    REQUIRE_OK(mc_adapters_each(s.adapters, shake, &index, &err), err);
+    REQUIRE_OK(mc_adapters_each(s.adapters, steps_shake, &index, &err), err);
     s.adapters->visual[0].experts[1].frozen = true;
     REQUIRE_OK(mc_adapters_train(s.adapters, 0, false, &err), err);
     CHECK(s.adapters->visual[0].experts[1].down_weight.grad == NULL);
@@ -272,7 +242,7 @@ static void test_step(bool adapters, size_t kept_bytes, float balance) {
     mc_routing routing = {.task = tasks, .top_k = 2, .scale = 1, .noise = true, .dropout = 0.25f, .seed = 8, .step = 3};
     s.options.image_routing = s.options.text_routing = routing;
   } else {
-    REQUIRE_OK(mc_clip_each(s.clip, unfreeze, NULL, &err), err);
+    REQUIRE_OK(mc_clip_each(s.clip, steps_unfreeze, NULL, &err), err);
   }
   if (adapters) {
     REQUIRE_OK(mc_adapters_each(s.adapters, check_param, &s, &err), err);
@@ -307,11 +277,11 @@ static void test_distillation(size_t kept_bytes) {
   enum { N = 6, TEXTS = 4, EMBED = 16 };
   mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
   model_step s = {.n = N, .n_texts = TEXTS, .classes = true, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
-  float *texts = random_floats(TEXTS * EMBED, 801, 1), *targets = random_floats(N * TEXTS, 802, 1), features[N * EMBED], norm[TEXTS];
-  mc_distillation d = {texts, targets, 0.7f, 3};
+  float *texts = steps_floats(TEXTS * EMBED, 801, 1), *targets = steps_floats(N * TEXTS, 802, 1), features[N * EMBED], norm[TEXTS];
+  mc_distillation d = {texts, TEXTS, targets, 0.7f, 3};
   uint64_t index = 0;
   REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
-  REQUIRE_OK(mc_clip_each(s.clip, shake, &index, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_shake, &index, &err), err);
   fill_inputs(&s, &sizes);
   mc_normalize_forward(texts, TEXTS, EMBED, texts, norm);
   for (int i = 0; i < N; i++) {
@@ -333,7 +303,7 @@ static void test_distillation(size_t kept_bytes) {
     for (int j = 0; j < TEXTS; j++) expected -= 0.7 * 9 / N * targets[i * TEXTS + j] * (z[j] - log(sum));
   }
   CHECK_MSG(fabs(with - without - expected) < 1e-4 * expected, "distillation: %.8g, not %.8g", with - without, expected);
-  REQUIRE_OK(mc_clip_each(s.clip, unfreeze, NULL, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_unfreeze, NULL, &err), err);
   REQUIRE_OK(mc_clip_each(s.clip, check_param, &s, &err), err);
   CHECK_MSG(s.n_checked >= 50, "%d parameters had gradients", s.n_checked);
   mc_clip_destroy(s.clip);
@@ -342,6 +312,56 @@ static void test_distillation(size_t kept_bytes) {
   free(s.labels);
   free(texts);
   free(targets);
+}
+
+/* -sum of softmax(t) * log softmax(z), z and t [n] `step` apart. */
+static double cross_entropy_of(const double *t, const double *z, int n, int step) {
+  double sum_t = 0, sum_z = 0, total = 0;
+  for (int j = 0; j < n; j++) {
+    sum_t += exp(t[(ptrdiff_t)j * step]);
+    sum_z += exp(z[(ptrdiff_t)j * step]);
+  }
+  for (int j = 0; j < n; j++) total -= exp(t[(ptrdiff_t)j * step]) / sum_t * (z[(ptrdiff_t)j * step] - log(sum_z));
+  return total;
+}
+
+/* ZSCL's: both directions by the formula, in double, on features that were encoded apart; then the gradients. */
+static void test_reference(size_t kept_bytes) {
+  enum { N = 6, TEXTS = 4, EMBED = 16 };
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
+  model_step s = {.n = N, .n_texts = TEXTS, .options = {.kept_bytes = kept_bytes}};
+  float *texts = steps_floats(TEXTS * EMBED, 801, 1), *before = steps_floats(N * EMBED, 803, 1), features[N * EMBED], norm[N];
+  uint64_t index = 0;
+  double z[N * TEXTS], t[N * TEXTS], expected = 0;
+  REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_shake, &index, &err), err);
+  fill_inputs(&s, &sizes);
+  mc_normalize_forward(texts, TEXTS, EMBED, texts, norm);
+  mc_normalize_forward(before, N, EMBED, before, norm);
+  mc_encoder encoder = {.clip = s.clip};
+  REQUIRE_OK(mc_encode_images(cp, &encoder, s.images, N, features, NULL, &arena, &err), err);
+  double scale = exp((double)s.clip->logit_scale.value[0]) / 2;
+  mc_reference_batch batch = {s.images, N, NULL, before, texts, TEXTS, (float)(1.5 * 2 * scale), 0.7f, 2};
+  s.reference = &batch;
+  for (int i = 0; i < N; i++) {
+    for (int j = 0; j < TEXTS; j++) {
+      z[i * TEXTS + j] = scale * dot(features + (ptrdiff_t)i * EMBED, texts + (ptrdiff_t)j * EMBED, EMBED);
+      t[i * TEXTS + j] = 1.5 * scale * dot(before + (ptrdiff_t)i * EMBED, texts + (ptrdiff_t)j * EMBED, EMBED);
+    }
+  }
+  for (int i = 0; i < N; i++) expected += 0.7 * 4 / N * cross_entropy_of(t + (ptrdiff_t)i * TEXTS, z + (ptrdiff_t)i * TEXTS, TEXTS, 1);
+  for (int j = 0; j < TEXTS; j++) expected += 0.7 * 4 / TEXTS * cross_entropy_of(t + j, z + j, N, TEXTS);
+  double is = run_step(&s);
+  CHECK_MSG(fabs(is - expected) < 1e-5 * expected, "reference set: %.8g, not %.8g", is, expected);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_unfreeze, NULL, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, check_param, &s, &err), err);
+  CHECK_MSG(s.n_checked >= 25, "%d parameters had gradients", s.n_checked);
+  mc_clip_destroy(s.clip);
+  free(s.images);
+  free(s.texts);
+  free(s.labels);
+  free(texts);
+  free(before);
 }
 
 int main(void) {
@@ -360,6 +380,8 @@ int main(void) {
   test_step(false, 1, 0);
   test_distillation(0);
   test_distillation(1);
+  test_reference(0);
+  test_reference(1);
   test_balance();
   mc_arena_clear(&arena);
   mc_compute_destroy(cp);

@@ -144,14 +144,14 @@ static bool same_files(const char *a, const char *b) {
 
 enum { N_IMAGES = 10 };
 
-static void load_images(moeclip_dataset *d, moeclip_image *images, int n) {
+static inline void load_images(moeclip_dataset *d, moeclip_image *images, int n) {
   for (int i = 0; i < n; i++) REQUIRE_OK(moeclip_dataset_load(d, MOECLIP_TEST, (size_t)i, &images[i], &err), err);
 }
 
 static const char *const both[] = {"bars", "light"};
 
 static int stop_at;
-static int stop_in_training(void *context, const moeclip_progress *p) {
+static inline int stop_in_training(void *context, const moeclip_progress *p) {
   (void)context;
   return strcmp(p->phase, "train") == 0 && p->step == stop_at;
 }

@@ -5,8 +5,8 @@ import {lossChart} from './charts.js';
 
 const STATES = {queued: 'waiting to start', learning: 'learning', evaluating: 'testing', done: 'learned',
   failed: 'failed', cancelled: 'cancelled', uploading: 'uploading'};
-const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector', probe: 'Finding out how many experts it needs',
-  train: 'Training the experts', evaluate: 'Testing all tasks'};
+const PHASES = {check: 'Looking through the pictures', selector: 'Training the task selector', reference: 'Looking at the reference set', probe: 'Finding out how many experts it needs',
+  train: 'Training the experts', exemplars: 'Choosing the pictures to keep', evaluate: 'Testing all tasks'};
 
 const REPORT = [
   ['final_loss', 'Final loss', short], ['iterations', 'Steps', count],
