@@ -2,13 +2,16 @@
  * Helps the compiler vectorise plain loops. MC_VECTORISED on a function compiles it for several x86 levels and picks one
  * when the program starts; elsewhere it does nothing. Such functions hold no OpenMP pragma (the outlined part would not
  * be cloned) and work on a range that the caller has split.
+ *
+ * Not with clang before 17: it names what chooses between the versions in a way that two files' collide, and leaves the function
+ * itself undefined where another file calls it.
  */
 #ifndef MC_COMPUTE_VECTOR_H
 #define MC_COMPUTE_VECTOR_H
 
 #include <stdint.h>
 
-#if defined(__x86_64__) && defined(__linux__) && !defined(MOECLIP_ONE_TARGET)
+#if defined(__x86_64__) && defined(__linux__) && !defined(MOECLIP_ONE_TARGET) && !(defined(__clang__) && __clang_major__ < 17)
 #define MC_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define MC_VECTORISED
