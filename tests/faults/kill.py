@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""SIGKILL at random moments of learn, bench mtil, bench cil, pretrain, convert and index.
+"""SIGKILL at random moments of everything that writes (common.JOBS): learning in several ways, the benchmarks, pretrain, convert, index, prune.
 
 usage: kill.py MOECLIP PICTURES [KILLS [SEED [JOB,...]]]
 
@@ -25,6 +25,9 @@ def kill_once(bench, job, out, delay):
     except subprocess.TimeoutExpired:
         process.kill()
     error = process.communicate()[1]
+    if process.returncode < 0 and job.starts_others:
+        for left in common.outlives(out):
+            common.fail(f"{job.name}: outlives the process that was killed: {left}")
     if process.returncode > 0:
         common.fail(f"{job.name}: exit code {process.returncode} when continued: {error.decode()[-1000:]}")
     return process.returncode < 0
