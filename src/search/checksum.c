@@ -65,11 +65,20 @@ static void look(sealed_file *f, const uint8_t *header) {
   f->foreign = summed && size != PAGE;
 }
 
+/* SQLite takes what is missing for zeros. That is right for who writes, and for a file whose creation was taken back; any other has been
+ * cut off. */
+static int cut_off(sealed_file *f) {
+  sqlite3_int64 size = 0;
+  int status = f->writing ? SQLITE_OK : f->real->pMethods->xFileSize(f->real, &size);
+  return status == SQLITE_OK && size > 0 ? SQLITE_IOERR_DATA : SQLITE_IOERR_SHORT_READ;
+}
+
 static int read_at(sqlite3_file *file, void *out, int n, sqlite3_int64 at) {
   sealed_file *f = ours(file);
   int status;
   if (n >= HEADER && at == 0) {
     status = f->real->pMethods->xRead(f->real, out, n, at);
+    if (status == SQLITE_IOERR_SHORT_READ && f->sealed && n > HEADER) return cut_off(f);
     if (status != SQLITE_OK) return status;
     /* The header alone is read before there is a lock, and may be half of another process's; its page is read again under one. */
     look(f, out);
@@ -85,8 +94,7 @@ static int read_at(sqlite3_file *file, void *out, int n, sqlite3_int64 at) {
   status = f->real->pMethods->xRead(f->real, f->page, PAGE, at - in_page);
   memcpy(out, f->page + in_page, (size_t)n);
   if (status == SQLITE_OK) return check(f, f->page);
-  /* SQLite takes what is missing for zeros; a reader's file has been cut off. */
-  return status == SQLITE_IOERR_SHORT_READ && !f->writing ? SQLITE_IOERR_DATA : status;
+  return status == SQLITE_IOERR_SHORT_READ ? cut_off(f) : status;
 }
 
 static int write_at(sqlite3_file *file, const void *data, int n, sqlite3_int64 at) {

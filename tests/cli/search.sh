@@ -314,6 +314,13 @@ PYTHON
 for what in path feature task; do
   expect 1 "$what.sqlite: damaged index: a checksum does not fit" search --index $what.sqlite --threads 1 --top 1000 red
 done
+# Its creation was broken off: SQLite takes all of it back, by a journal that says that there was nothing before.
+cp whole.sqlite begun.sqlite
+python3 -c 'import struct, sys
+sys.stdout.buffer.write(bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 1, 0, 512, 4096) + bytes(484))' >begun.sqlite-journal
+expect 1 'is empty' search --index begun.sqlite --threads 1 red
+index begun.sqlite $all
+alike whole.sqlite begun.sqlite
 : >empty.sqlite
 expect 1 'is empty' search --index empty.sqlite red
 expect 1 'not a regular file' search --index tree red
