@@ -35,12 +35,15 @@ static void put_word(uint8_t *p, uint32_t v) {
   for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* Two sums, each of which goes into the other: whatever is changed changes all that follows. */
+/* Two sums, each of which goes into the other, so that whatever is changed changes all that follows: for each pair of words
+ * a += w + b, then b += w + a. Two pairs at once here, multiplied out: each step would otherwise wait for four additions in a row. */
 static void checksum(const uint8_t *page, uint8_t out[SUM]) {
-  uint32_t a = 0, b = 0;
-  for (int i = 0; i < PAGE - SUM; i += 8) {
-    a += word(page + i) + b;
-    b += word(page + i + 4) + a;
+  uint32_t a = word(page), b = word(page + 4) + a;
+  for (int i = 8; i < PAGE - SUM; i += 16) {
+    uint32_t w = word(page + i), x = word(page + i + 4), y = word(page + i + 8), z = word(page + i + 12);
+    uint32_t next = 2 * a + 3 * b + (2 * w + x + y);
+    b = 3 * a + 5 * b + (3 * w + 2 * x + y + z);
+    a = next;
   }
   put_word(out, a);
   put_word(out + 4, b);
