@@ -66,7 +66,9 @@ class Bench:
 def without_times(value):
     """JSON without what differs from run to run: times, and what a run tells of its own learning (steps of a run that was broken off)."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if "seconds" not in k and k not in ("learned", "peak_bytes")}
+        kept = {k: without_times(v) for k, v in value.items() if "seconds" not in k and k not in ("learned", "peak_bytes")}
+        # Of each task it must be told, by whichever run ended it.
+        return {**kept, "learned": sorted(value["learned"])} if isinstance(value.get("learned"), dict) else kept
     if isinstance(value, list):
         return [without_times(v) for v in value]
     return value
