@@ -25,7 +25,7 @@ extern "C" {
 typedef struct moeclip_index moeclip_index;
 
 /* An index that is there; refused when it is no index of moeclip, of a newer version, or damaged. Nothing is written.
- */
+ * Whatever is read of it later has its checksum compared: MOECLIP_ERROR_FORMAT. */
 MOECLIP_API moeclip_code moeclip_index_open(const char *path, moeclip_index **out, moeclip_error *err);
 /* The same, or an empty index when there is no such file (or one of 0 bytes). relative: paths are kept relative to the
  * folder of the index, so that both can be moved together; it must agree with an index that is there (-1: as that is,
@@ -44,6 +44,7 @@ typedef struct moeclip_index_info {
   const char *model_path, *state_path, *alexnet_path; /* as given to the last update; empty: not given */
   int embed;                                          /* numbers a feature */
   int relative;                                       /* paths are kept relative to the index */
+  int checksums; /* every page has one, and a damaged one is refused; 0: made by an earlier version */
   int64_t pictures, broken;                           /* that can be searched; that could not be read */
   int64_t stale;  /* to be encoded again before they can be searched: the state has changed */
   size_t n_tasks; /* the untouched CLIP, then the state's tasks in their order */

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/provenance.h"
 #include "moeclip/image.h"
 
 typedef struct classify_options {
@@ -54,7 +55,7 @@ static const mc_option options[] = {
      "auto|quick-gelu|gelu", 0},
     {MC_OPT_CHOICE, "precision", "auto|float32|bfloat16", MC_PRECISION_HELP, AT(files.precision), 0, 0, "auto|float32|bfloat16", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},
-    {MC_OPT_FLAG, "json", NULL, "print a JSON object a picture, one a line", AT(json), 1, 0, 0, 0},
+    {MC_OPT_FLAG, "json", NULL, "print a JSON object a picture, one a line; the first says what made them", AT(json), 1, 0, 0, 0},
 };
 
 /* --- which pictures ----------------------------------------------------------------------------------------------- */
@@ -170,12 +171,21 @@ typedef struct job {
   moeclip_learner *learner;
   moeclip_classify_options how;
   int64_t n_broken;
+  json_t *provenance; /* goes with the first line of JSON; then NULL */
   bool failed_output;
 } job;
 
 static const char *task_name(const moeclip_learner *learner, int task) {
   moeclip_task_info info;
   return task >= 0 && moeclip_learner_task(learner, task, &info, NULL) == MOECLIP_OK ? info.name : NULL;
+}
+
+/* Takes the object over; NULL: the path is not UTF-8, which JSON must be. */
+static void print_object(job *j, json_t *object) {
+  if (!object) object = json_pack("{s:n, s:s}", "image", "error", "the path is not UTF-8");
+  if (object && j->provenance) mc_json_set(&object, "provenance", j->provenance);
+  j->provenance = NULL;
+  if (!mc_json_print(object, false)) j->failed_output = true;
 }
 
 static void print_answer(job *j, const char *path, const moeclip_answer *a) {
@@ -188,9 +198,7 @@ static void print_answer(job *j, const char *path, const moeclip_answer *a) {
     }
     json_t *object = json_pack("{s:s, s:s?, s:o, s:o}", "image", path, "task", task, "score", mc_json_real(a->score),
                                "labels", labels);
-    /* A path need not be UTF-8, which JSON must be. */
-    if (!object) object = json_pack("{s:n, s:s}", "image", "error", "the path is not UTF-8");
-    if (!mc_json_print(object, false)) j->failed_output = true;
+    print_object(j, object);
     return;
   }
   printf("%s  (%s%s", path, task ? "task " : "zero-shot", task ? task : "");
@@ -208,9 +216,7 @@ static void print_broken(job *j, const char *path, const moeclip_error *err) {
   j->n_broken++;
   mc_report(err);
   if (!j->o->json) return;
-  json_t *object = json_pack("{s:s, s:s}", "image", path, "error", err->message);
-  if (!object) object = json_pack("{s:n, s:s}", "image", "error", "the path is not UTF-8");
-  if (!mc_json_print(object, false)) j->failed_output = true;
+  print_object(j, json_pack("{s:s, s:s}", "image", path, "error", err->message));
 }
 
 enum { PIECE = 32 };
@@ -271,6 +277,16 @@ static int check_usage(const mc_args *args) {
   return MC_EXIT_OK;
 }
 
+/* The pictures are in the lines. */
+static moeclip_code what_made_it(const mc_args *args, json_t **out, moeclip_error *err) {
+  const classify_options *o = args->options;
+  *out = mc_provenance(args);
+  if (!*out) return mc_fail_memory(err, 4096, "what made a result");
+  json_object_del(*out, "arguments");
+  MC_TRY(mc_provenance_model(*out, &o->files, err));
+  return mc_provenance_file(*out, "labels", o->labels_file, err);
+}
+
 static int run(const mc_args *args) {
   const classify_options *o = args->options;
   moeclip_model *model = NULL;
@@ -286,6 +302,7 @@ static int run(const mc_args *args) {
   if (code == MOECLIP_OK) code = mc_prompts_collect(&o->templates, &o->template_files, NULL, &prompts, &err);
   if (code == MOECLIP_OK) code = mc_open_learner(&o->files, &model, &j.learner, &err);
   if (code == MOECLIP_OK) code = mc_task_by_name(j.learner, o->task, &j.how.task, &err);
+  if (code == MOECLIP_OK && o->json) code = what_made_it(args, &j.provenance, &err);
   if (code == MOECLIP_OK) {
     moeclip_learner_keep_labels(j.learner, KEPT_LABELS); /* the pieces ask for the same ones */
     j.how.labels = labels.n ? labels.items : NULL;
@@ -294,6 +311,7 @@ static int run(const mc_args *args) {
     j.how.n_templates = prompts.n;
     code = classify_all(&j, &pictures, &err);
   }
+  json_decref(j.provenance);
   moeclip_learner_destroy(j.learner);
   moeclip_model_destroy(model);
   names_clear(&pictures);

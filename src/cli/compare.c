@@ -4,15 +4,20 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "cli/provenance.h"
 
 /* --- the command line of a run ------------------------------------------------------------------------------------ */
 
@@ -127,25 +132,54 @@ static moeclip_code read_json(const char *path, json_t **out, moeclip_error *err
   *out = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &why, &no_memory);
   free(data);
   if (*out) return MOECLIP_OK;
-  return no_memory ? mc_fail_memory(err, n, path) : mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %s (line %d)", path, why.text, why.line);
+  return no_memory ? mc_fail_memory(err, n, path)
+                   : mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %s (line %d); remove its folder to run it again", path, why.text, why.line);
+}
+
+enum { LOCK_SECONDS = 30 };
+
+/* The run's log, held for as long as this process or the run's own lives. A comparison that was killed takes its run with it, but that
+ * may still be writing when the same command is given again. */
+static moeclip_code hold(const char *log, int *file, moeclip_error *err) {
+  const struct timespec while_ = {0, 20000000};
+  *file = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (*file < 0) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be written: %s", log, strerror(errno));
+  for (int i = 0; flock(*file, LOCK_EX | LOCK_NB) != 0; i++) {
+    moeclip_code code = MOECLIP_OK;
+    if (mc_stop_signal()) {
+      code = mc_fail(err, MOECLIP_ERROR_CANCELLED, "stopped");
+    } else if (errno != EWOULDBLOCK && errno != EINTR) {
+      code = mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be locked: %s", log, strerror(errno));
+    } else if (i >= LOCK_SECONDS * 50) {
+      code = mc_fail(err, MOECLIP_ERROR_IO, "%s: another process is at this run; wait until it has ended, then give the command again", log);
+    }
+    if (code != MOECLIP_OK) {
+      close(*file);
+      *file = -1;
+      return code;
+    }
+    nanosleep(&while_, NULL);
+  }
+  return MOECLIP_OK;
 }
 
 /* As a process of its own, its output into log.txt; waits for it. *peak: its memory in bytes. */
 static moeclip_code spawn(const words *w, const mc_compare_run *r, double *peak, moeclip_error *err) {
   struct rusage used = {0};
-  int status = 0;
+  int status = 0, file = -1;
   bool told = false;
   char *log = mc_format("%s/log.txt", r->folder);
   if (!log) return mc_fail_memory(err, 256, "a file name");
-  int file = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  pid_t child = file >= 0 ? fork() : -1;
+  moeclip_code code = hold(log, &file, err);
+  pid_t parent = getpid(), child = code == MOECLIP_OK ? fork() : -1;
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127); /* it was killed before that */
     dup2(file, STDOUT_FILENO);
     execv("/proc/self/exe", w->items);
     _exit(127);
   }
-  moeclip_code code = MOECLIP_OK;
-  if (child < 0) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: the run cannot be started: %s", log, strerror(errno));
+  if (code == MOECLIP_OK && child < 0) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: the run cannot be started: %s", log, strerror(errno));
   if (file >= 0) close(file);
   while (code == MOECLIP_OK && wait4(child, &status, 0, &used) < 0) {
     if (errno != EINTR) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: the run's end is not known: %s", log, strerror(errno));
@@ -183,6 +217,9 @@ static moeclip_code gather(mc_compare_run *r, size_t n_tasks, moeclip_error *err
     r->transfer = mean_of(matrix, "transfer");
     r->average = mean_of(matrix, "average");
     r->last = mean_of(matrix, "last");
+    /* What it read is what all of them read. */
+    json_decref(r->inputs);
+    r->inputs = json_incref(json_object_get(json_array_get(json_object_get(matrix, "provenance"), 0), "inputs"));
     r->trained = r->seconds = 0;
     json_object_foreach(learned, name, task) {
       static const char *const parts[] = {"seconds", "selector_seconds", "probe_seconds"};
@@ -320,7 +357,10 @@ static int run_all(comparison *c) {
   mc_catch_signals();
   moeclip_code code = mc_make_folder(o->out, &err);
   for (size_t i = 0; code == MOECLIP_OK && i < c->n_runs; i++) code = run_one(c->args, &c->runs[i], &err);
-  if (code == MOECLIP_OK) code = mc_compare_report(c->runs, c->n_runs, o->out, &text, &json, &err);
+  json_t *provenance = code == MOECLIP_OK ? mc_provenance(c->args) : NULL;
+  if (provenance && c->runs[0].inputs) mc_json_set(&provenance, "inputs", json_incref(c->runs[0].inputs));
+  if (code == MOECLIP_OK) code = mc_compare_report(c->runs, c->n_runs, provenance, o->out, &text, &json, &err);
+  json_decref(provenance);
   if (code == MOECLIP_OK && !o->json) fputs(text, stdout);
   if (code == MOECLIP_OK && o->json && !mc_json_print(json_incref(json), true)) code = MOECLIP_ERROR_IO;
   free(text);
@@ -335,7 +375,10 @@ int mc_compare_run_all(const mc_args *args) {
   comparison c = {.args = args};
   int exit_code = plan(&c);
   if (exit_code == MC_EXIT_OK) exit_code = run_all(&c);
-  for (size_t i = 0; c.runs && i < c.n_runs; i++) free(c.runs[i].folder);
+  for (size_t i = 0; c.runs && i < c.n_runs; i++) {
+    json_decref(c.runs[i].inputs);
+    free(c.runs[i].folder);
+  }
   free(c.runs);
   free(c.methods);
   return exit_code;

@@ -27,12 +27,14 @@ typedef struct mc_compare_run {
   double trained;                  /* numbers, mean over the tasks */
   double seconds;                  /* a task, mean */
   double peak;                     /* bytes */
+  json_t *inputs;                  /* of its matrix.json, or NULL */
 } mc_compare_run;
 
 int mc_compare_run_all(const mc_args *args);
 
 /* compare.txt, compare.json and compare.svg in the folder; *text (to be freed): what the first holds. runs: all of one method stand
  * together. */
-moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, const char *folder, char **text, json_t **json, moeclip_error *err);
+moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, json_t *provenance, const char *folder, char **text, json_t **json,
+                               moeclip_error *err);
 
 #endif

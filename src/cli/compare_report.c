@@ -206,7 +206,8 @@ static char *drawn(void (*put)(FILE *f, const row *rows, size_t n), const row *r
   return NULL;
 }
 
-moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, const char *folder, char **text, json_t **json, moeclip_error *err) {
+moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, json_t *provenance, const char *folder, char **text, json_t **json,
+                               moeclip_error *err) {
   row *rows = mc_alloc(n, 3 * sizeof *rows);
   size_t n_rows = 0;
   char *svg = NULL, *whole = NULL;
@@ -223,7 +224,8 @@ moeclip_code mc_compare_report(const mc_compare_run *runs, size_t n, const char 
   }
   *text = drawn(put_text, rows, n_rows);
   svg = drawn(put_svg, rows, n_rows);
-  *json = json_pack("{s:s, s:o, s:o}", "format", "moeclip comparison 1", "rows", rows_json(rows, n_rows), "runs", runs_json(runs, n));
+  *json = json_pack("{s:s, s:o, s:o, s:O}", "format", "moeclip comparison 1", "rows", rows_json(rows, n_rows), "runs", runs_json(runs, n),
+                    "provenance", provenance);
   whole = *json ? mc_json_text(*json, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
   moeclip_code code = *text && svg && whole ? MOECLIP_OK : mc_fail_memory(err, 65536, "a table");
   if (code == MOECLIP_OK) code = write_text(folder, "compare.txt", *text, err);

@@ -35,10 +35,10 @@ static json_t *describe(const char *path, const moeclip_index_info *info) {
     mc_json_append(&roots, json_string(text));
     free(text);
   }
-  json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:i, s:b, s:s, s:s, s:o, s:o}", "container", "index of pictures",
+  json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:i, s:b, s:b, s:s, s:s, s:o, s:o}", "container", "index of pictures",
                              "pictures", (json_int_t)info->pictures, "broken", (json_int_t)info->broken, "stale",
-                             (json_int_t)info->stale, "embed", info->embed, "relative", info->relative, "backbone",
-                             info->backbone, "state", info->state, "tasks", tasks, "folders", roots);
+                             (json_int_t)info->stale, "embed", info->embed, "relative", info->relative, "checksums",
+                             info->checksums, "backbone", info->backbone, "state", info->state, "tasks", tasks, "folders", roots);
   set_path(&object, "path", path);
   set_path(&object, "model_path", info->model_path);
   set_path(&object, "state_path", info->state_path);
@@ -59,6 +59,7 @@ static void print_text(const char *path, const moeclip_index_info *info) {
   printf("paths are %s\n", info->relative ? "relative to the index" : "absolute");
   if (*info->backbone) printf("model %s (fingerprint %s)\n", info->model_path, info->backbone);
   if (*info->state_path) printf("state %s\n", info->state_path);
+  if (!info->checksums) printf("no checksums, as earlier versions made it: delete it and index the folders again to have them\n");
 }
 
 int mc_info_index(const char *path, bool json) {

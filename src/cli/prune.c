@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/provenance.h"
 
 typedef struct prune_options {
   mc_model_choice files;
@@ -31,12 +32,14 @@ static long long size_of(const char *path) {
   return stat(path, &s) == 0 ? (long long)s.st_size : 0;
 }
 
-static moeclip_code prune(const prune_options *o, moeclip_error *err) {
+static moeclip_code prune(const mc_args *args, const prune_options *o, moeclip_error *err) {
   moeclip_model *model = NULL;
   moeclip_learner *learner = NULL;
   int64_t n = 0;
   long long before = size_of(o->files.state);
-  moeclip_code code = mc_open_learner(&o->files, &model, &learner, err);
+  json_t *provenance = o->json ? mc_provenance(args) : NULL;
+  moeclip_code code = o->json ? mc_provenance_model(provenance, &o->files, err) : MOECLIP_OK; /* before OUTPUT may replace it */
+  if (code == MOECLIP_OK) code = mc_open_learner(&o->files, &model, &learner, err);
   if (code == MOECLIP_OK) {
     code = moeclip_learner_prune(learner, &n, err);
     if (code != MOECLIP_OK) mc_fail_prefix(err, o->files.state);
@@ -44,14 +47,17 @@ static moeclip_code prune(const prune_options *o, moeclip_error *err) {
   if (code == MOECLIP_OK) code = moeclip_learner_save(learner, o->output, err);
   moeclip_learner_destroy(learner);
   moeclip_model_destroy(model);
-  if (code != MOECLIP_OK) return code;
+  if (code != MOECLIP_OK) {
+    json_decref(provenance);
+    return code;
+  }
   long long after = size_of(o->output);
   if (!o->json) {
     printf("%s: %lld experts left out, %lld bytes (%lld before)\n", o->output, (long long)n, after, before);
     return MOECLIP_OK;
   }
-  json_t *object = json_pack("{s:s, s:I, s:I, s:I}", "output", o->output, "experts_left_out", (json_int_t)n, "bytes",
-                             (json_int_t)after, "bytes_before", (json_int_t)before);
+  json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:o}", "output", o->output, "experts_left_out", (json_int_t)n, "bytes",
+                             (json_int_t)after, "bytes_before", (json_int_t)before, "provenance", provenance);
   return mc_json_print(object, false) ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_IO, "standard output: cannot write");
 }
 
@@ -61,7 +67,7 @@ static int run(const mc_args *args) {
   o.files.state = args->positional[0];
   if (!o.files.model) return mc_usage_error(args->command, "--model is missing: the CLIP that the state was learned on");
   if (!o.output) return mc_usage_error(args->command, "--output is missing: the file for the smaller state");
-  return prune(&o, &err) == MOECLIP_OK ? MC_EXIT_OK : mc_report(&err);
+  return prune(args, &o, &err) == MOECLIP_OK ? MC_EXIT_OK : mc_report(&err);
 }
 
 const mc_command mc_command_prune = {

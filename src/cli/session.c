@@ -288,17 +288,8 @@ static void print_report(const mc_session *s, const mc_domain *d, const moeclip_
   fflush(stdout);
 }
 
-/* Saved first, then the checkpoint goes: whatever happens in between, nothing is lost. */
-static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report,
-                              moeclip_error *err) {
-  char *checksum = NULL;
-  MC_TRY(moeclip_learner_save(s->learner, s->o->files.state, err));
-  if (mc_is_writer() && unlink(s->checkpoint) != 0 && errno != ENOENT) {
-    mc_warn("%s: cannot remove: %s", s->checkpoint, strerror(errno));
-  }
-  print_report(s, d, report);
-  if (!s->o->measure) return MOECLIP_OK;
-  MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
+/* What the learning of a task took, into the results. */
+static moeclip_code tell_learned(mc_session *s, const mc_domain *d, const moeclip_learn_report *report, moeclip_error *err) {
   json_t *learned = mc_report_json(s->learner, report);
   if (learned) mc_json_set(&learned, "precision", json_string(mc_precision_name(s->model)));
   if (learned && mc_ranks()) {
@@ -307,10 +298,24 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
                                   moeclip_comm_threads(mc_ranks()), "seconds", report->exchange_seconds, "bytes",
                                   (json_int_t)report->exchange_bytes, "messages", report->exchange_parts));
   }
-  moeclip_code code = mc_results_put_learned(&s->results, d->name, learned, err);
-  if (code == MOECLIP_OK) {
-    code = mc_results_add_row(&s->results, moeclip_learner_tasks(s->learner), d->name, checksum, err);
+  MC_TRY(mc_results_put_learned(&s->results, d->name, learned, err));
+  return mc_results_write(&s->results, err);
+}
+
+/* What only this run knows of the task is written first: once the state is saved, nobody learns the task again. Then the state, and then
+ * the checkpoint goes: whatever happens in between, nothing is lost. */
+static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_learn_report *report,
+                              moeclip_error *err) {
+  char *checksum = NULL;
+  if (s->o->measure) MC_TRY(tell_learned(s, d, report, err));
+  MC_TRY(moeclip_learner_save(s->learner, s->o->files.state, err));
+  if (mc_is_writer() && unlink(s->checkpoint) != 0 && errno != ENOENT) {
+    mc_warn("%s: cannot remove: %s", s->checkpoint, strerror(errno));
   }
+  print_report(s, d, report);
+  if (!s->o->measure) return MOECLIP_OK;
+  MC_TRY(mc_state_file_checksum(s->o->files.state, &checksum, err));
+  moeclip_code code = mc_results_add_row(&s->results, moeclip_learner_tasks(s->learner), d->name, checksum, err);
   free(checksum);
   return code;
 }

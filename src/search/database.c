@@ -11,7 +11,8 @@
 #include "search/search.h"
 
 /* "moec": what `file` and SQLite show as application id. */
-enum { APPLICATION = 0x6d6f6563, VERSION = 1, BUSY_MS = 10000 };
+/* Version 1 had no checksums (checksum.c); it is read and written on as it is. */
+enum { APPLICATION = 0x6d6f6563, VERSION = 2, WITHOUT_CHECKSUMS = 1, BUSY_MS = 10000 };
 #define MAX_VALUE (1 << 20) /* bytes of any text or blob: a feature has 128 KiB at most */
 
 /* In the order of their names. The file must hold exactly these: no trigger or view of a stranger is ever run. */
@@ -43,6 +44,7 @@ moeclip_code mc_index_damaged(const moeclip_index *x, const char *what, moeclip_
 moeclip_code mc_index_fail(const moeclip_index *x, const char *doing, moeclip_error *err) {
   int status = sqlite3_errcode(x->db);
   const char *message = sqlite3_errmsg(x->db);
+  if (status == SQLITE_IOERR_DATA) return mc_index_damaged(x, "a checksum does not fit", err);
   switch (status & 0xff) {
     case SQLITE_NOTADB: return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not an index of moeclip", x->path);
     case SQLITE_CORRUPT:
@@ -56,6 +58,9 @@ moeclip_code mc_index_fail(const moeclip_index *x, const char *doing, moeclip_er
                      "%s: another process has been writing to it for more than %d seconds; try again later", x->path,
                      BUSY_MS / 1000);
     case SQLITE_FULL: return mc_fail(err, MOECLIP_ERROR_IO, "%s: the disk is full; make room there, then try again", x->path);
+    case SQLITE_CANTOPEN:
+      return mc_fail(err, MOECLIP_ERROR_IO,
+                     "%s: %s: its journal cannot be opened, or another program has turned on write-ahead logging in it", x->path, doing);
     case SQLITE_READONLY: return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot be written: %s", x->path, message);
     default: return mc_fail(err, MOECLIP_ERROR_IO, "%s: %s: %s", x->path, doing, message);
   }
@@ -220,7 +225,7 @@ static moeclip_code pragma(const moeclip_index *x, const char *sql, int64_t *out
   return code;
 }
 
-static moeclip_code check_schema(const moeclip_index *x, moeclip_error *err) {
+static moeclip_code check_schema(moeclip_index *x, moeclip_error *err) {
   int64_t application, version;
   sqlite3_stmt *s;
   bool row = true;
@@ -234,7 +239,7 @@ static moeclip_code check_schema(const moeclip_index *x, moeclip_error *err) {
                    "%s: an index of version %lld, made by a newer moeclip; this one reads version %d", x->path,
                    (long long)version, VERSION);
   }
-  if (version != VERSION) return mc_index_damaged(x, "its version", err);
+  if (version != (mc_checksum_used(x) ? VERSION : WITHOUT_CHECKSUMS)) return mc_index_damaged(x, "its version", err);
   MC_TRY(mc_index_prepare(x, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name", &s, err));
   moeclip_code code = MOECLIP_OK;
   for (int i = 0; code == MOECLIP_OK && row; i++) {
@@ -311,8 +316,7 @@ static moeclip_code open_file(moeclip_index *x, const char *path, bool create, i
   MC_TRY(folder_of(x, err));
   /* A name that begins with "file:" or is ":memory:" must stay a name. */
   char *plain = mc_format("%s%s", path[0] == '/' ? "" : "./", path);
-  int status = plain ? sqlite3_open_v2(plain, &x->db, SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0), NULL)
-                     : SQLITE_NOMEM;
+  int status = plain ? mc_checksum_open(x, plain, SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0)) : SQLITE_NOMEM;
   free(plain);
   if (!x->db) return mc_fail_memory(err, 0, path);
   if (status != SQLITE_OK) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", path, sqlite3_errmsg(x->db));
@@ -320,6 +324,7 @@ static moeclip_code open_file(moeclip_index *x, const char *path, bool create, i
   /* What a creation that was broken off had written is taken back by now. */
   if (!empty) MC_TRY(nothing_in(x, &empty, err));
   if (empty && !create) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: is empty, not an index of moeclip", path);
+  if (empty && mc_checksum_begin(x) != SQLITE_OK) return mc_index_fail(x, "cannot be written", err);
   if (empty) MC_TRY(create_schema(x, relative == 1, err));
   MC_TRY(check_schema(x, err));
   MC_TRY(mc_index_reload(x, err));
@@ -395,6 +400,7 @@ moeclip_code moeclip_index_get_info(moeclip_index *x, moeclip_index_info *out, m
   out->alexnet_path = x->alexnet_path;
   out->embed = x->embed;
   out->relative = x->relative;
+  out->checksums = mc_checksum_used(x);
   out->n_tasks = x->n_tasks;
   out->tasks = x->tasks;
   out->n_roots = x->n_roots;

@@ -2,8 +2,9 @@
  * search/: an index of pictures in a SQLite file, and searching it. Includes all of the library's folders; cli/
  * (through moeclip/search.h) is above it.
  *
- * database.c the file; identity.c what a feature depends on; scan.c folders; update.c what changed; encode.c new
- * features; base.c what makes scores comparable; features.c and kernel.c the exact scan; query.c a search.
+ * database.c the file; checksum.c its pages' checksums; identity.c what a feature depends on; scan.c folders; update.c
+ * what changed; encode.c new features; base.c what makes scores comparable; features.c and kernel.c the exact scan;
+ * query.c a search.
  */
 #ifndef MC_SEARCH_SEARCH_H
 #define MC_SEARCH_SEARCH_H
@@ -20,6 +21,7 @@ enum { MC_MAX_EMBED = 65536, MC_MAX_PATH = 65536 };
 
 struct moeclip_index {
   sqlite3 *db;
+  sqlite3_vfs vfs; /* checksum.c */
   char *path;
   char *folder; /* absolute folder of the file */
   bool relative;
@@ -61,6 +63,15 @@ char *mc_index_stored_path(const moeclip_index *x, const char *absolute);
 char *mc_index_absolute_path(const moeclip_index *x, const char *stored, size_t n);
 /* A path column, checked; fresh. */
 moeclip_code mc_index_column_path(const moeclip_index *x, sqlite3_stmt *s, int column, char **out, moeclip_error *err);
+
+/* --- checksum.c --------------------------------------------------------------------------------------------------- */
+
+/* sqlite3_open_v2 into x->db, with checksums where the file has them: a page that does not fit its own is SQLITE_IOERR_DATA. */
+int mc_checksum_open(moeclip_index *x, const char *path, int flags);
+/* Before anything is written to an empty file: it is to have checksums. */
+int mc_checksum_begin(moeclip_index *x);
+/* The file, whose first page was read, has checksums. */
+bool mc_checksum_used(moeclip_index *x);
 
 /* --- identity.c --------------------------------------------------------------------------------------------------- */
 

@@ -57,6 +57,18 @@ expect 0 'lwf' $shared --out c --methods zero-shot,finetune,linear-probe,lwf --o
 [ "$before" = "$(ids)" ] ||
   fail "what was done is done again"
 expect 1 'other options' $shared --out c --methods finetune --smoothing 0.3 $domains
+python3 - <<'PYTHON' || fail "what made compare.json"
+import json
+p = json.load(open("c/compare.json"))["provenance"]
+assert p["command"] == "bench compare" and p["options"]["seeds"] == 2 and p["options"]["lr"] == ["1e-4", "finetune=1e-3"], p
+assert p["inputs"]["model"]["sha256"] and [d["name"] for d in p["inputs"]["datasets"]] == ["colours", "lines"], p["inputs"]
+PYTHON
+for file in run.json matrix.json; do
+  cp c/zero-shot-given-1/$file kept
+  echo '{"command": [' >c/zero-shot-given-1/$file
+  expect 1 "zero-shot-given-1/$file: .*remove its folder to run it again" $shared --out c --methods zero-shot,finetune $domains
+  cp kept c/zero-shot-given-1/$file
+done
 expect 2 'no method "nonsense"' $shared --out c --methods finetune,nonsense $domains
 expect 2 'names none of the methods' $shared --out c --methods zero-shot $domains
 expect 2 'twice' $shared --out c --methods lwf,lwf $domains
@@ -75,7 +87,18 @@ wait $running
 [ $? -eq 143 ] || fail "a comparison that is stopped does not say so: $(cat err)"
 [ -e k/compare.txt ] && fail "a stopped comparison has a table"
 expect 0 'finetune' $common --out k --methods finetune --iterations 300 $domains
+cp k/finetune-given-1/state.safetensors k.safetensors
+# Killed: its run goes too.
+rm -rf k
+"$M" $common --out k --methods finetune --iterations 100000 --with "finetune=--checkpoint-seconds 0" $domains >out 2>err &
+running=$! i=0
+while [ ! -e k/finetune-given-1/state.safetensors.part ] && [ $i -lt 2000 ]; do sleep 0.01; i=$((i + 1)); done
+kill -KILL $running
+wait $running
+i=0
+while grep -qs k/finetune-given-1/state /proc/[0-9]*/cmdline && [ $i -lt 500 ]; do sleep 0.01; i=$((i + 1)); done
+[ $i -lt 500 ] || fail "a run outlives the comparison that was killed"
 expect 0 'finetune' $common --out whole --methods finetune --iterations 300 $domains
-cmp -s k/finetune-given-1/state.safetensors whole/finetune-given-1/state.safetensors || fail "a stopped comparison ends with another state"
+cmp -s k.safetensors whole/finetune-given-1/state.safetensors || fail "a stopped comparison ends with another state"
 
 exit $failed

@@ -38,6 +38,9 @@ sed 's/9,8/9,9/' a.csv >b.csv
 "$M" index --model clip.safetensors --state s.safetensors --index i.sqlite --threads 1 --quiet --json pictures/spots >index.json || fail index
 "$M" search --index i.sqlite --threads 1 --json --image one.png --open-html found.html red >search.json || fail search
 "$M" index --index i.sqlite --threads 1 --quiet --json >again.json || fail "index again"
+printf 'red\nblue\n' >labels.txt
+"$M" classify --model clip.safetensors --state s.safetensors --labels-file labels.txt --json --threads 1 one.png one.png >classify.json || fail classify
+"$M" prune --model clip.safetensors s.safetensors --output small.safetensors --json >prune.json || fail prune
 python3 - "$M" <<'PYTHON' || fail "the results do not say how they were made"
 import hashlib, json, os, struct, subprocess, sys
 
@@ -110,6 +113,16 @@ assert one["sha256"] != two["sha256"], one
 same_file(load("convert.json")[0]["provenance"]["inputs"]["in"], "clip.safetensors")
 inplace = load("inplace.json")[0]["provenance"]["inputs"]["in"]
 assert inplace["sha256"] != sha("half.safetensors") and inplace["bytes"] < os.path.getsize("half.safetensors"), inplace
+
+# classifying: the first line says it for all; pruning
+first, second = load("classify.json")
+assert "provenance" not in second and "arguments" not in first["provenance"], second
+same_file(first["provenance"]["inputs"]["model"], "clip.safetensors")
+same_file(first["provenance"]["inputs"]["state"], "s.safetensors")
+same_file(first["provenance"]["inputs"]["labels"], "labels.txt")
+pruned = load("prune.json")[0]["provenance"]
+same_file(pruned["inputs"]["state"], "s.safetensors")
+assert pruned["command"] == "prune" and pruned["options"]["output"] == "small.safetensors", pruned
 
 # index and search
 for name in ("index.json", "again.json"):

@@ -263,14 +263,30 @@ sql() { python3 -c 'import sqlite3,sys
 db = sqlite3.connect(sys.argv[1]); db.executescript(sys.argv[2]); db.commit()' "$1" "$2"; }
 sql strange.sqlite 'CREATE TABLE t(x)'
 refuse 'no index of moeclip' strange.sqlite
-cp whole.sqlite newer.sqlite
-sql newer.sqlite 'PRAGMA user_version = 2'
-refuse 'version 2, made by a newer moeclip' newer.sqlite
-cp whole.sqlite trigger.sqlite
+# An index of version 1, without checksums: what other programs write into it is not noticed by them.
+python3 - <<'PYTHON'
+import sqlite3
+old = sqlite3.connect("plain.sqlite")
+old.executescript("\n".join(sqlite3.connect("whole.sqlite").iterdump()))
+old.executescript("PRAGMA application_id = 0x6d6f6563; PRAGMA user_version = 1")
+PYTHON
+alike whole.sqlite plain.sqlite
+index plain.sqlite $all
+alike whole.sqlite plain.sqlite
+expect 0 '"checksums": true' info --json whole.sqlite
+expect 0 '"checksums": false' info --json plain.sqlite
+expect 0 'no checksums' info plain.sqlite
+cp plain.sqlite newer.sqlite
+sql newer.sqlite 'PRAGMA user_version = 3'
+refuse 'version 3, made by a newer moeclip' newer.sqlite
+cp plain.sqlite strange.sqlite
+sql strange.sqlite 'PRAGMA user_version = 2'
+refuse 'damaged index: its version' strange.sqlite
+cp plain.sqlite trigger.sqlite
 sql trigger.sqlite "CREATE TRIGGER t AFTER INSERT ON pictures BEGIN DELETE FROM features; END"
 refuse 'damaged index: its tables' trigger.sqlite
 search_fails() { # PATTERN SQL
-  cp whole.sqlite bad.sqlite
+  cp plain.sqlite bad.sqlite
   sql bad.sqlite "$2"
   expect 1 "$1" search --index bad.sqlite --threads 1 red
 }
@@ -282,6 +298,29 @@ search_fails "damaged index: the length of its features" "UPDATE meta SET value 
 search_fails "damaged index: .*room" "UPDATE meta SET value = CAST('60000' AS BLOB) WHERE key = 'embed'"
 head -c 6000 whole.sqlite >cut.sqlite
 expect 1 'damaged' search --index cut.sqlite --threads 1 red
+# With checksums: another program that writes into it, and one bit of a path, a feature, a task's name.
+cp whole.sqlite bad.sqlite
+sql bad.sqlite "UPDATE features SET score = score + 1e-9"
+refuse 'damaged index: a checksum does not fit; delete it and index the folders again' bad.sqlite
+python3 - <<'PYTHON' || fail "nothing to flip"
+import sqlite3
+data = open("whole.sqlite", "rb").read()
+db = sqlite3.connect("whole.sqlite")
+for name, sql in (("path", "SELECT path FROM pictures"), ("feature", "SELECT feature FROM features"), ("task", "SELECT CAST(name AS BLOB) FROM tasks")):
+    (what,) = db.execute(sql).fetchone()
+    assert what in data
+    open(f"{name}.sqlite", "wb").write(data.replace(what, bytes([what[0] ^ 1]) + what[1:]))  # a path is in SQLite's own index too
+PYTHON
+for what in path feature task; do
+  expect 1 "$what.sqlite: damaged index: a checksum does not fit" search --index $what.sqlite --threads 1 --top 1000 red
+done
+# Its creation was broken off: SQLite takes all of it back, by a journal that says that there was nothing before.
+cp whole.sqlite begun.sqlite
+python3 -c 'import struct, sys
+sys.stdout.buffer.write(bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 1, 0, 512, 4096) + bytes(484))' >begun.sqlite-journal
+expect 1 'is empty' search --index begun.sqlite --threads 1 red
+index begun.sqlite $all
+alike whole.sqlite begun.sqlite
 : >empty.sqlite
 expect 1 'is empty' search --index empty.sqlite red
 expect 1 'not a regular file' search --index tree red

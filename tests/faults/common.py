@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -65,7 +66,9 @@ class Bench:
 def without_times(value):
     """JSON without what differs from run to run: times, and what a run tells of its own learning (steps of a run that was broken off)."""
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if "seconds" not in k and k != "learned"}
+        kept = {k: without_times(v) for k, v in value.items() if "seconds" not in k and k not in ("learned", "peak_bytes")}
+        # Of each task it must be told, by whichever run ended it.
+        return {**kept, "learned": sorted(value["learned"])} if isinstance(value.get("learned"), dict) else kept
     if isinstance(value, list):
         return [without_times(v) for v in value]
     return value
@@ -78,6 +81,7 @@ def normal(path):
         whole = json.loads(data)
         whole.pop("provenance", None)  # says how each run was started, and so with which folders
         text = json.dumps(without_times(whole), sort_keys=True)
+        text = text.replace(str(path.parent), "")
         return re.sub(r"/[^\"]*/(pictures|sets|clip\.safetensors)", r"/\1", text).encode()
     if path.name == "results.csv":
         return b"\n".join(b",".join(line.split(b",")[:7]) for line in data.splitlines())
@@ -90,6 +94,7 @@ class Job:
     small = "--experts 4 --bottleneck 4 --selector-hidden 8 --selector-iterations 3 --batch 8 --threads 1".split()
     compare = ()  # globs below out
     interruptible = "open,read,write,fsync,lock,"
+    starts_others = False
 
     def __init__(self, bench):
         self.bench = bench
@@ -106,7 +111,7 @@ class Job:
     def check_whole(self, out, where):
         """Every file under a final name is whole: states, checkpoints and models load, JSON parses, nothing is empty."""
         for p in sorted(out.rglob("*")):
-            if not p.is_file() or p.name.endswith(".tmp") or p.name.endswith("-journal"):
+            if not p.is_file() or p.name.endswith((".tmp", "-journal")) or p.name == "log.txt":
                 continue
             if p.suffix == ".sqlite" and p.stat().st_size == 0:
                 continue  # SQLite creates the name before its first transaction: an index without anything yet
@@ -135,6 +140,66 @@ class Learn(Job):
                 f"lines={pictures}/stripes"]
 
 
+class OtherMethod(Learn):
+    """Learning in another way."""
+    more = ()
+
+    def arguments(self, out):
+        return [*super().arguments(out), *self.more]
+
+
+class Analytic(OtherMethod):
+    name = "learn analytic"
+    more = ("--method", "analytic", "--ridge-hidden", "64")
+
+
+class Probe(OtherMethod):
+    name = "learn linear-probe"
+    more = ("--method", "linear-probe")
+
+
+class Lwf(OtherMethod):
+    name = "learn lwf"
+    more = ("--method", "lwf", "--lr", "1e-4")
+
+
+class Dynamic(OtherMethod):
+    name = "learn dynamic"
+    more = ("--dynamic-experts", "--dynamic-margin", "0.001", "--dynamic-probe", "10")
+
+
+class Prune(Job):
+    """A state in its own place: the old one until the new one is whole."""
+    name = "prune"
+    compare = ("s.safetensors",)
+
+    def prepare(self, out):
+        super().prepare(out)
+        state = self.bench.top / "to-prune.safetensors"
+        if not state.exists():
+            self.bench.must(["learn", "--model", self.bench.clip, "--state", state, *self.small, "--iterations", "4", "--no-eval", "--quiet",
+                             self.bench.top / "pictures/colours"])
+        if not (out / "s.safetensors").exists():
+            shutil.copy(state, out / "s.safetensors")
+
+    def arguments(self, out):
+        return ["prune", "--model", self.bench.clip, out / "s.safetensors", "--output", out / "s.safetensors"]
+
+
+class Compare(Job):
+    """Several runs, each a process of its own, which must not outlive the one that was killed."""
+    name = "bench compare"
+    starts_others = True
+    compare = ("compare.json", "*/state.safetensors", "*/matrix.*")
+
+    def arguments(self, out):
+        pictures = self.bench.top / "pictures"
+        return ["bench", "compare", "--model", self.bench.clip, "--out", out, "--methods", "linear-probe,finetune,moe", "--lr", "1e-4",
+                "--iterations", "6", "--batch", "8", "--threads", "1", "--quiet", "--with",
+                "moe=--experts 4 --bottleneck 4 --checkpoint-seconds 0", "--with", "finetune=--checkpoint-seconds 0",
+                f"{pictures}/colours", f"lines={pictures}/stripes"]
+
+
 class Mtil(Job):
     name = "bench mtil"
     compare = ("state.safetensors", "results.csv", "table.txt", "matrix.txt", "matrix.svg")
@@ -143,6 +208,13 @@ class Mtil(Job):
         return ["bench", "mtil", "--data", self.bench.top / "sets", "--model", self.bench.clip, "--sets", "DTD,MNIST", "--iterations",
                 "8", "--reference-iterations", "3", "--lr", "2e-3", *self.small, "--seed", "3", "--checkpoint-seconds", "0", "--quiet",
                 "--out", out]
+
+
+class Xtail(Mtil):
+    name = "bench xtail"
+
+    def arguments(self, out):
+        return ["bench", "xtail", *super().arguments(out)[2:]]
 
 
 class Cil(Job):
@@ -196,7 +268,26 @@ class Index(Job):
         return {"hits": json.dumps(answer)}
 
 
-JOBS = {job.name.replace(" ", "-"): job for job in (Learn, Mtil, Cil, Pretrain, Convert, Index)}
+JOBS = {job.name.replace(" ", "-"): job for job in (Learn, Mtil, Cil, Pretrain, Convert, Index, Analytic, Probe, Lwf, Dynamic, Prune, Xtail,
+                                                    Compare)}
+
+
+def outlives(out):
+    """Processes that still work in this folder, a second after the one that started them was killed."""
+    left = []
+    for _ in range(50):
+        left = []
+        for p in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = p.read_bytes()
+            except OSError:
+                continue
+            if str(out).encode() in words:
+                left.append(words.replace(b"\0", b" ").decode(errors="replace"))
+        if not left:
+            break
+        time.sleep(0.02)
+    return left
 
 
 def compare(job, out, wanted, where):

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""SIGKILL at random moments of learn, bench mtil, bench cil, pretrain, convert and index.
+"""SIGKILL at random moments of everything that writes (common.JOBS): learning in several ways, the benchmarks, pretrain, convert, index, prune.
 
-usage: kill.py MOECLIP PICTURES [KILLS [SEED [JOB,...]]]
+usage: kill.py MOECLIP PICTURES [KILLS [SEED [JOB,...|N]]]
+
+N: only so many of the jobs, drawn by the seed. SEED 0: the number of today's date, so that in some days all have had their turn.
 
 After each kill every file under a final name must be whole; the run that is continued to its end must give what an unbroken one gives,
 byte for byte, and leave no temporary file. PICTURES is the program that makes pictures (tests/cli/tools/pictures.c).
 """
+import datetime
 import random
 import shutil
 import subprocess
@@ -25,6 +28,9 @@ def kill_once(bench, job, out, delay):
     except subprocess.TimeoutExpired:
         process.kill()
     error = process.communicate()[1]
+    if process.returncode < 0 and job.starts_others:
+        for left in common.outlives(out):
+            common.fail(f"{job.name}: outlives the process that was killed: {left}")
     if process.returncode > 0:
         common.fail(f"{job.name}: exit code {process.returncode} when continued: {error.decode()[-1000:]}")
     return process.returncode < 0
@@ -35,7 +41,11 @@ def main():
         sys.exit(__doc__)
     kills = int(sys.argv[3]) if len(sys.argv) > 3 else 12
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else int(time.time())
-    names = sys.argv[5].split(",") if len(sys.argv) > 5 else list(common.JOBS)
+    seed = seed or datetime.date.today().toordinal()
+    names = list(common.JOBS)
+    if len(sys.argv) > 5:
+        # Neighbouring days draw neighbouring ones.
+        names = [names[(seed * int(sys.argv[5]) + k) % len(names)] for k in range(int(sys.argv[5]))] if sys.argv[5].isdigit() else sys.argv[5].split(",")
     chance = random.Random(seed)
     print(f"seed {seed}", flush=True)
     with common.Bench(sys.argv[1], sys.argv[2]) as bench:

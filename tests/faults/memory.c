@@ -241,7 +241,14 @@ static moeclip_code decode(void) {
     moeclip_image image = {0};
     uint8_t pixels[3 * 24 * 24];
     snprintf(path, sizeof path, "%s/image/%s", MOECLIP_TEST_DATA, names[k]);
+#ifdef FAULTS_ALL
+    /* libwebp 1.2.4 reads a code table that it could not have (docs/FAULTS.md). */
+    failing_hold(strcmp(names[k], "lossless_alpha.webp") == 0);
+#endif
     code = moeclip_image_load(path, &image, &err);
+#ifdef FAULTS_ALL
+    failing_hold(false);
+#endif
     if (code == MOECLIP_OK) code = moeclip_image_preprocess(&image, 24, pixels, &err);
     if (code == MOECLIP_OK) give(pixels, sizeof pixels);
     moeclip_image_clear(&image);

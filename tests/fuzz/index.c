@@ -1,5 +1,6 @@
 /* An index of pictures: what `moeclip info` and a search read of a mutated database file. SQLite is trusted to survive
- * it; the tables, lengths and numbers are ours to check. Seeds: seeds/index, made by fuzz_replay_index --make. */
+ * it; the tables, lengths and numbers are ours to check. Seeds: seeds/index, made by fuzz_replay_index --make; those of version 1 have no
+ * checksums, so that mutations get past them. */
 #include "tiny.h"
 
 #include "moeclip/search.h"

@@ -18,11 +18,15 @@ void fuzz_make_seeds(const char *folder);
 
 enum { TINY_IMAGE = 8, TINY_EMBED = 8 };
 
+/* Fine-tuning begins with the file: who makes seeds keeps it, and removes it. */
+static bool tiny_keeps_file;
+
 static inline moeclip_model *tiny_model(void) {
   static moeclip_model *m;
   if (m) return m;
   char path[64];
-  mc_clip_sizes sizes = {TINY_IMAGE, 8, 1, 64, 16, 4, 8, 1, 64, 16, TINY_EMBED, MC_QUICK_GELU};
+  /* 514 tokens: every byte, and no words. */
+  mc_clip_sizes sizes = {TINY_IMAGE, 8, 1, 64, 16, 8, 514, 1, 64, 16, TINY_EMBED, MC_QUICK_GELU};
   mc_clip *clip = NULL;
   moeclip_tensors *t = NULL;
   moeclip_model_options o;
@@ -36,7 +40,7 @@ static inline moeclip_model *tiny_model(void) {
       moeclip_model_load(path, &o, &m, NULL) != MOECLIP_OK) {
     abort();
   }
-  unlink(path);
+  if (!tiny_keeps_file) unlink(path);
   moeclip_tensors_destroy(t);
   mc_clip_destroy(clip);
   return m;
