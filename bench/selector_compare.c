@@ -1,7 +1,8 @@
 /*
  * Kinds of task selector on real pictures, as one table: teaches each kind the given domains and sees where test pictures go.
  *
- *   bench_selectors MODEL [--alexnet FILE] [--iterations N] [--max-test N] [--layers N,N...] [--times] reference=SET NAME=DOMAIN... -- NAME=OTHER...
+ *   bench_selectors MODEL [--alexnet FILE] [--iterations N] [--max-test N] [--layers N,N...] [--kinds KIND,...] [--times]
+ *                         reference=SET NAME=DOMAIN... -- NAME=OTHER...
  *
  * Every number is of the held-out test pictures (at most 100 of a class, or --max-test), with thresholds at which 1 % and 5 % of the training pictures
  * held out for that are turned away. "own": of the domains, sent to their own task. "others": of the OTHERs, sent to the untouched CLIP.
@@ -49,7 +50,7 @@ typedef struct bench {
   moeclip_model *model;
   const char *alexnet;
   int64_t iterations, max_test;
-  const char *layers; /* NULL: all */
+  const char *layers, *kinds; /* NULL: all */
   bool times;
   set sets[2 * MOST]; /* domains, then others */
   int n_tasks, n_sets;
@@ -270,6 +271,8 @@ int main(int argc, char **argv) {
       b.max_test = atoll(argv[++i]);
     } else if (strcmp(argv[i], "--layers") == 0 && i + 1 < argc) {
       b.layers = argv[++i];
+    } else if (strcmp(argv[i], "--kinds") == 0 && i + 1 < argc) {
+      b.kinds = argv[++i];
     } else if (strcmp(argv[i], "--times") == 0) {
       b.times = true;
     } else if (strcmp(argv[i], "--") == 0) {
@@ -297,6 +300,7 @@ int main(int argc, char **argv) {
     if (b.layers && !strstr(b.layers, number)) continue;
     static const char *const kinds[] = {"", "autoencoder", "gaussian", "prototypes"};
     for (int kind = MOECLIP_SELECTOR_AUTOENCODER; kind <= MOECLIP_SELECTOR_PROTOTYPES; kind++) {
+      if (b.kinds && !strstr(b.kinds, kinds[kind])) continue;
       if (layer == blocks) {
         snprintf(name, sizeof name, "%s, embedding", kinds[kind]);
       } else {
