@@ -134,7 +134,7 @@ class Learner:
     selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
     "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
     analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
-    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.1);
+    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.003);
     of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
