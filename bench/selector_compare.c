@@ -1,11 +1,15 @@
 /*
  * Kinds of task selector on real pictures, as one table: teaches each kind the given domains and sees where test pictures go.
  *
- *   bench_selectors MODEL [--alexnet FILE] [--iterations N] [--max-test N] [--layers N,N...] reference=SET NAME=DOMAIN... -- NAME=OTHER...
+ *   bench_selectors MODEL [--alexnet FILE] [--iterations N] [--max-test N] [--layers N,N...] [--kinds KIND,...] [--times]
+ *                         reference=SET NAME=DOMAIN... -- NAME=OTHER...
  *
  * Every number is of the held-out test pictures (at most 100 of a class, or --max-test), with thresholds at which 1 % and 5 % of the training pictures
  * held out for that are turned away. "own": of the domains, sent to their own task. "others": of the OTHERs, sent to the untouched CLIP.
  * "left out": of each domain, when its own task is taken away, sent to the untouched CLIP and not to another task.
+ *
+ * --times: what choosing and teaching cost, and nothing else, in a short time, so that it can be run above all other work of a machine.
+ * Only the first domain is taught in full; the others and the reference get FEW batches, since what they know does not change the times.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +22,7 @@
 #include "learn/learner.h"
 #include "learn/select_train.h"
 
-enum { MOST = 16, BATCH = 32, N_RATES = 2, MAX_HELD = 256 };
+enum { MOST = 16, BATCH = 32, N_RATES = 2, MAX_HELD = 256, FEW = 8, N_TRIES = 12 };
 static const double rates[N_RATES] = {0.01, 0.05};
 static moeclip_error err;
 
@@ -46,7 +50,8 @@ typedef struct bench {
   moeclip_model *model;
   const char *alexnet;
   int64_t iterations, max_test;
-  const char *layers; /* NULL: all */
+  const char *layers, *kinds; /* NULL: all */
+  bool times;
   set sets[2 * MOST]; /* domains, then others */
   int n_tasks, n_sets;
 } bench;
@@ -145,7 +150,7 @@ static double cost(const bench *b, moeclip_learner *l, double *encoding) {
   double with = 1e30, plain = 1e30, apart = 1e30;
   mc_chosen chosen = {tasks, NULL, NULL};
   for (int i = 0; i < BATCH; i++) none[i] = -1;
-  for (int i = 0; i < 30; i++) {
+  for (int i = 0; i < N_TRIES; i++) {
     double t0 = now();
     need(mc_picture_features(l, pixels, BATCH, none, NULL, NULL, out, &err));
     double t1 = now();
@@ -189,6 +194,13 @@ static void print_row(const bench *b, moeclip_learner *l, const char *name, cons
   fflush(stdout);
 }
 
+static void print_times(const bench *b, moeclip_learner *l, const char *name, double seconds) {
+  double encoding, each = cost(b, l, &encoding);
+  printf("| %s | %.3f | %.1f | %lld | %.1f |\n", name, 1e3 * each, 100 * each / encoding,
+         (long long)(4 * mc_selector_numbers(l->selector, 0)) / 1000, seconds);
+  fflush(stdout);
+}
+
 static void run(bench *b, moeclip_selector_kind kind, int layer, const char *alexnet, const char *name, const set *reference) {
   moeclip_learner_options o;
   moeclip_task_options task;
@@ -204,9 +216,9 @@ static void run(bench *b, moeclip_selector_kind kind, int layer, const char *ale
   task.batch = BATCH;
   task.selector_iterations = b->iterations;
   need(moeclip_learner_create(b->model, &o, &l, &err));
-  double began = now();
+  double began = now(), taught = 0;
   moeclip_task_options first = task;
-  first.selector_iterations = 2 * b->iterations;
+  first.selector_iterations = b->times ? FEW : 2 * b->iterations;
   need(moeclip_learner_learn_reference(l, reference->data, &first, NULL, &report, &err));
   for (int t = 0; t < b->n_tasks; t++) {
     set *s = &b->sets[t];
@@ -221,11 +233,19 @@ static void run(bench *b, moeclip_selector_kind kind, int layer, const char *ale
     need(mc_task_init(&made, s->name, names, classes, NULL, 0, &err));
     need(mc_learner_add_task(l, &made, &err));
     need(mc_adapters_add_router(l->adapters, &err));
+    task.selector_iterations = b->times && t > 0 ? FEW : b->iterations;
+    double t0 = now();
     need(mc_train_selector(l, t, &pictures, labels, &task, NULL, &report, &err));
+    if (t == 0) taught = now() - t0;
     free(names);
     free(labels);
   }
   double seconds = (now() - began) / (1 + b->n_tasks);
+  if (b->times) {
+    print_times(b, l, name, taught);
+    moeclip_learner_destroy(l);
+    return;
+  }
   for (int t = 0; t < b->n_tasks; t++) calibrate(l, &b->sets[t], t, thresholds[t]);
   for (int k = 0; k < b->n_sets; k++) {
     mc_dataset_split split = {b->sets[k].data, MOECLIP_TEST};
@@ -251,6 +271,10 @@ int main(int argc, char **argv) {
       b.max_test = atoll(argv[++i]);
     } else if (strcmp(argv[i], "--layers") == 0 && i + 1 < argc) {
       b.layers = argv[++i];
+    } else if (strcmp(argv[i], "--kinds") == 0 && i + 1 < argc) {
+      b.kinds = argv[++i];
+    } else if (strcmp(argv[i], "--times") == 0) {
+      b.times = true;
     } else if (strcmp(argv[i], "--") == 0) {
       others = true;
     } else if (strncmp(argv[i], "reference=", 10) == 0) {
@@ -262,10 +286,11 @@ int main(int argc, char **argv) {
   }
   if (b.n_tasks < 1 || b.n_sets == b.n_tasks || !reference.data) return 2;
   need(moeclip_model_load(argv[1], NULL, &b.model, &err));
-  printf("| selector | false alarms |");
-  for (int k = 0; k < b.n_sets; k++) printf(" %s |", b.sets[k].name);
-  printf(" own | others | left out | ms a picture | %% of encoding | kB a task | s a task |\n|---|---:|");
-  for (int k = 0; k < b.n_sets + 7; k++) printf("---:|");
+  if (b.times) printf("| selector | ms a picture | %% of encoding | kB a task | s a task |\n|---|---:|---:|---:|---:|");
+  if (!b.times) printf("| selector | false alarms |");
+  for (int k = 0; !b.times && k < b.n_sets; k++) printf(" %s |", b.sets[k].name);
+  if (!b.times) printf(" own | others | left out | ms a picture | %% of encoding | kB a task | s a task |\n|---|---:|");
+  for (int k = 0; !b.times && k < b.n_sets + 7; k++) printf("---:|");
   printf("\n");
   fflush(stdout);
   int blocks = b.model->clip->visual.n_layers;
@@ -275,6 +300,7 @@ int main(int argc, char **argv) {
     if (b.layers && !strstr(b.layers, number)) continue;
     static const char *const kinds[] = {"", "autoencoder", "gaussian", "prototypes"};
     for (int kind = MOECLIP_SELECTOR_AUTOENCODER; kind <= MOECLIP_SELECTOR_PROTOTYPES; kind++) {
+      if (b.kinds && !strstr(b.kinds, kinds[kind])) continue;
       if (layer == blocks) {
         snprintf(name, sizeof name, "%s, embedding", kinds[kind]);
       } else {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The kinds of task selector side by side, block by block, on the demo's real pictures and one set more (scikit-learn's 8 x 8 digits,
 # which look much like MNIST's): the table of docs/SELECTORS.md. Needs what ./demo built and fetched.
+# "--times" prints what they cost and nothing else.
 # usage: bench/selector_compare.sh [ITERATIONS [ALEXNET [OPTIONS of bench_selectors]]]   ITERATIONS: of an autoencoder, 300. ALEXNET: torchvision's weights, or
 #        "random": weights drawn at random, as AlexNet's own cannot be had from any package (scripts/setup.sh's Python makes them)
 set -euo pipefail

@@ -86,7 +86,7 @@ typedef struct moeclip_learner_options {
   double ridge_fusion;  /* beta: weight of the regression in an answer, zero-shot has the rest: 0.9 */
   int64_t ridge_pictures; /* kernel: the most pictures that it may keep: 8192. Learning takes 8 bytes times its square */
   /* Of the baselines of that name. */
-  double probe_l2;      /* linear probe: half of it times the weights' squares is added to the sum of the losses; above 0: 0.1 */
+  double probe_l2;      /* linear probe: half of it times the weights' squares is added to the sum of the losses; above 0: 0.003 */
   double wise_alpha;    /* WiSE-FT: the fine-tuned weights' share of the average, from 0 to 1: 0.5 */
   double lwf_weight;    /* LwF: of the distillation beside the loss on the labels: 1 */
   double lwf_temperature; /* LwF: 2 */

@@ -135,7 +135,7 @@ class Learner:
     selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
     "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
     analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
-    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.1);
+    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.003);
     of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2); of zscl, which needs learn_reference before the
     first task: zscl_weight (1), zscl_temperature (2), zscl_every (100 steps from one average to the next; 0: none),
     zscl_pictures (of the reference set, at most so many are kept: 1024); of icarl: exemplars (2000 in all), icarl_weight (1),

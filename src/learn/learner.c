@@ -25,7 +25,7 @@ void moeclip_learner_options_defaults(moeclip_learner_options *o) {
                                  .ridge_gamma = 1,
                                  .ridge_fusion = 0.9,
                                  .ridge_pictures = 8192,
-                                 .probe_l2 = 0.1,
+                                 .probe_l2 = 0.003,
                                  .wise_alpha = 0.5,
                                  .lwf_weight = 1,
                                  .lwf_temperature = 2,

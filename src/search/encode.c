@@ -60,13 +60,13 @@ static moeclip_code item_name(void *context, size_t i, char *out, size_t n_out) 
 /* --- one batch ---------------------------------------------------------------------------------------------------- */
 
 typedef struct room {
-  uint8_t *pixels;               /* [batch, 3, size, size] of those that need the towers */
+  uint8_t *pixels;               /* [batch, 3, size, size] of those in `which` */
   uint8_t *selector;             /* [batch, 3, s, s], or NULL */
   float *features;               /* [batch, embed] */
   uint16_t *half;                /* [embed] */
-  int32_t *tasks, *encode_tasks; /* [batch] */
+  int32_t *tasks;                /* [batch] of those in `which`, in its order, as are the scores */
   double *scores;                /* [batch] */
-  size_t *which;                 /* [batch] places in the batch of those that need the towers */
+  size_t *which;                 /* [batch] places in the batch of those that are worked on */
 } room;
 
 static void room_clear(room *r) {
@@ -75,7 +75,6 @@ static void room_clear(room *r) {
   free(r->features);
   free(r->half);
   free(r->tasks);
-  free(r->encode_tasks);
   free(r->scores);
   free(r->which);
 }
@@ -89,29 +88,28 @@ static moeclip_code room_make(const mc_update *u, size_t batch, room *r, moeclip
               .features = mc_alloc(batch, embed * sizeof(float)),
               .half = mc_alloc(embed, sizeof(uint16_t)),
               .tasks = mc_alloc(batch, sizeof(int32_t)),
-              .encode_tasks = mc_alloc(batch, sizeof(int32_t)),
               .scores = mc_alloc(batch, sizeof(double)),
               .which = mc_alloc(batch, sizeof(size_t))};
-  bool ok = r->pixels && r->features && r->half && r->tasks && r->encode_tasks && r->scores && r->which &&
+  bool ok = r->pixels && r->features && r->half && r->tasks && r->scores && r->which &&
             (r->selector || !(l->selector && s != size));
   if (ok) return MOECLIP_OK;
   room_clear(r);
   return mc_fail_memory(err, batch * 3 * size * size, "a batch of pictures");
 }
 
-static moeclip_code route(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
+/* The selector's choice, in a pass of its own, of the n pictures in r->which and r->pixels. */
+static moeclip_code route(mc_update *u, const mc_batch *b, int n, room *r, moeclip_error *err) {
   moeclip_learner *l = u->learner;
   size_t s = (size_t)l->extractor.image_size, each = 3 * s * s;
-  for (int i = 0; i < b->n; i++) {
-    r->tasks[i] = MOECLIP_TASK_NONE;
-    r->scores[i] = (double)NAN;
+  for (int k = 0; k < n; k++) {
+    r->tasks[k] = MOECLIP_TASK_NONE;
+    r->scores[k] = (double)NAN;
   }
   if (!l->selector || l->n_tasks == 0) return MOECLIP_OK;
-  const uint8_t *pixels = b->pixels;
-  for (int i = 0; r->selector && i < b->n; i++)
-    memcpy(r->selector + (size_t)i * each, u->todo[b->index[i]].selector_pixels, each);
-  if (r->selector) pixels = r->selector;
-  return mc_route(l, pixels, b->n, MOECLIP_SELECT_PER_IMAGE, r->tasks, r->scores, NULL, err);
+  for (int k = 0; r->selector && k < n; k++)
+    memcpy(r->selector + (size_t)k * each, u->todo[b->index[r->which[k]]].selector_pixels, each);
+  const uint8_t *pixels = r->selector ? r->selector : r->pixels;
+  return mc_route(l, pixels, n, MOECLIP_SELECT_PER_IMAGE, r->tasks, r->scores, NULL, err);
 }
 
 static void bind_score(sqlite3_stmt *s, int at, double score) {
@@ -126,7 +124,6 @@ static void bind_score(sqlite3_stmt *s, int at, double score) {
 static moeclip_code keep(mc_update *u, const mc_todo *t, int32_t task, double score, bool *kept, moeclip_error *err) {
   const moeclip_index *x = u->index;
   *kept = false;
-  if (t->id == 0) return MOECLIP_OK;
   sqlite3_bind_int64(u->get_feature, 1, t->id);
   sqlite3_bind_int64(u->get_feature, 2, task);
   sqlite3_bind_int64(u->get_feature, 3, u->identity.encoder[task + 1]);
@@ -180,26 +177,65 @@ static moeclip_code put_broken(mc_update *u, const mc_todo *t, moeclip_error *er
   return mc_index_run(u->index, u->drop_feature, err);
 }
 
-static moeclip_code encode_batch(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
-  size_t size = (size_t)u->learner->model->clip->sizes.image_size, each = 3 * size * size,
-         embed = (size_t)u->index->embed;
-  int n = 0;
-  MC_TRY(route(u, b, r, err));
-  for (int i = 0; i < b->n; i++) u->todo[b->index[i]].done = true;
-  for (int i = 0; i < b->n; i++) {
-    bool kept;
-    MC_TRY(keep(u, &u->todo[b->index[i]], r->tasks[i], r->scores[i], &kept, err));
-    if (kept) continue;
-    memcpy(r->pixels + (size_t)n * each, b->pixels + (size_t)i * each, each);
-    r->encode_tasks[n] = r->tasks[i];
-    r->which[n++] = (size_t)i;
-  }
-  if (n > 0) MC_TRY(mc_picture_features(u->learner, r->pixels, n, r->encode_tasks, NULL, NULL, r->features, err));
+/* The features of the n pictures that r->which names, chosen for and encoded, into the file. */
+static moeclip_code put_all(mc_update *u, const mc_batch *b, int n, room *r, moeclip_error *err) {
+  size_t embed = (size_t)u->index->embed;
   for (int k = 0; k < n; k++) {
-    size_t i = r->which[k];
-    MC_TRY(put(u, &u->todo[b->index[i]], r->tasks[i], r->scores[i], r->features + (size_t)k * embed, r->half, err));
+    mc_todo *t = &u->todo[b->index[r->which[k]]];
+    MC_TRY(put(u, t, r->tasks[k], r->scores[k], r->features + (size_t)k * embed, r->half, err));
   }
   return MOECLIP_OK;
+}
+
+/* Puts the batch's new pictures, or those that the file knows, into r->which and r->pixels; how many. */
+static int gather(const mc_update *u, const mc_batch *b, bool fresh, room *r) {
+  size_t size = (size_t)u->learner->model->clip->sizes.image_size, each = 3 * size * size;
+  int n = 0;
+  for (int i = 0; i < b->n; i++) {
+    if ((u->todo[b->index[i]].id == 0) != fresh) continue;
+    memcpy(r->pixels + (size_t)n * each, b->pixels + (size_t)i * each, each);
+    r->which[n++] = (size_t)i;
+  }
+  return n;
+}
+
+/* A picture that is new must be encoded whatever the selector says, so that it may choose on the way. */
+static moeclip_code encode_fresh(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
+  int n = gather(u, b, true, r);
+  mc_chosen chosen = {r->tasks, r->scores, NULL};
+  if (n == 0) return MOECLIP_OK;
+  if (mc_routes_in_passing(u->learner)) {
+    MC_TRY(mc_choose_and_encode(u->learner, r->pixels, n, &chosen, NULL, NULL, r->features, err));
+  } else {
+    MC_TRY(route(u, b, n, r, err));
+    MC_TRY(mc_picture_features(u->learner, r->pixels, n, r->tasks, NULL, NULL, r->features, err));
+  }
+  return put_all(u, b, n, r, err);
+}
+
+/* Of a picture that the file knows, the choice comes first: often its feature can stay, and nothing is encoded. */
+static moeclip_code encode_known(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
+  size_t size = (size_t)u->learner->model->clip->sizes.image_size, each = 3 * size * size;
+  int n_known = gather(u, b, false, r), n = 0;
+  if (n_known == 0) return MOECLIP_OK;
+  MC_TRY(route(u, b, n_known, r, err));
+  for (int k = 0; k < n_known; k++) {
+    bool kept;
+    MC_TRY(keep(u, &u->todo[b->index[r->which[k]]], r->tasks[k], r->scores[k], &kept, err));
+    if (kept) continue;
+    if (n != k) memcpy(r->pixels + (size_t)n * each, r->pixels + (size_t)k * each, each);
+    r->tasks[n] = r->tasks[k];
+    r->scores[n] = r->scores[k];
+    r->which[n++] = r->which[k];
+  }
+  if (n > 0) MC_TRY(mc_picture_features(u->learner, r->pixels, n, r->tasks, NULL, NULL, r->features, err));
+  return put_all(u, b, n, r, err);
+}
+
+static moeclip_code encode_batch(mc_update *u, const mc_batch *b, room *r, moeclip_error *err) {
+  for (int i = 0; i < b->n; i++) u->todo[b->index[i]].done = true;
+  MC_TRY(encode_fresh(u, b, r, err));
+  return encode_known(u, b, r, err);
 }
 
 static void forget(mc_todo *t) {

@@ -41,7 +41,7 @@ for setting in xtail mtil; do
 done
 expect 0 'Last' bench cil --set pictures/colours --set pictures/stripes --base 2 --increment 2 --batch 4 --model clip.safetensors \
   --method linear-probe --quiet --out cil
-expect 1 'probe-l2 0.5: the state was made with 0.1' learn --model clip.safetensors --state linear-probe.safetensors --quiet \
+expect 1 'probe-l2 0.5: the state was made with 0.003' learn --model clip.safetensors --state linear-probe.safetensors --quiet \
   --probe-l2 0.5 pictures/colours
 expect 1 'no experts' convert --model clip.safetensors linear-probe.safetensors out.pth
 

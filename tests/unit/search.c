@@ -389,6 +389,51 @@ static void test_second(moeclip_index *x, moeclip_learner *l) {
   mkdir(files_path("more"), 0777);
 }
 
+/* What a fresh index holds is, bit for bit, what choosing in a pass of its own and then encoding gives. */
+static void test_passes(moeclip_learner *l) {
+  enum { N = 12, EMBED = 40, EACH = 3 * 16 * 16 };
+  moeclip_index *x;
+  sqlite3_stmt *s;
+  uint8_t pixels[N * EACH];
+  uint16_t halves[N][EMBED], half[EMBED];
+  int32_t tasks[N], is[N];
+  double scores[N], was[N];
+  float features[N * EMBED];
+  bool row = true;
+  int n = 0, chosen = 0, same = 0;
+  CHECK(mc_routes_in_passing(l));
+  REQUIRE_OK(moeclip_index_create(files_path("passes.sqlite"), 0, &x, &err), err);
+  CHECK(update(x, l).encoded == N);
+  const char *sql = "SELECT path, task, score, feature FROM features JOIN pictures USING(id) ORDER BY id";
+  REQUIRE_OK(mc_index_prepare(x, sql, &s, &err), err);
+  for (;;) {
+    char *path;
+    moeclip_image image;
+    REQUIRE_OK(mc_index_step(x, s, &row, &err), err);
+    if (!row || n == N) break;
+    REQUIRE_OK(mc_index_column_path(x, s, 0, &path, &err), err);
+    is[n] = sqlite3_column_int(s, 1);
+    was[n] = sqlite3_column_double(s, 2);
+    CHECK(sqlite3_column_bytes(s, 3) == sizeof halves[n]);
+    memcpy(halves[n], sqlite3_column_blob(s, 3), sizeof halves[n]);
+    REQUIRE_OK(moeclip_image_load(path, &image, &err), err);
+    REQUIRE_OK(moeclip_image_preprocess(&image, 16, pixels + n++ * EACH, &err), err);
+    moeclip_image_clear(&image);
+    free(path);
+  }
+  sqlite3_finalize(s);
+  moeclip_index_close(x);
+  CHECK(n == N && !row);
+  REQUIRE_OK(mc_route(l, pixels, N, MOECLIP_SELECT_PER_IMAGE, tasks, scores, NULL, &err), err);
+  REQUIRE_OK(mc_picture_features(l, pixels, N, tasks, NULL, NULL, features, &err), err);
+  for (int i = 0; i < N; i++) {
+    mc_to_half(features + (size_t)i * EMBED, EMBED, half);
+    chosen += tasks[i] >= 0;
+    same += tasks[i] == is[i] && scores[i] == was[i] && memcmp(half, halves[i], sizeof half) == 0;
+  }
+  CHECK_MSG(same == N && chosen > 0 && chosen < N, "%d of %d the same, %d of a task", same, N, chosen);
+}
+
 static void test_state(moeclip_index *x, moeclip_learner *l, moeclip_model *other_model) {
   moeclip_index_report r;
   moeclip_index_info info;
@@ -398,10 +443,17 @@ static void test_state(moeclip_index *x, moeclip_learner *l, moeclip_model *othe
   learn_task(l, "second", 150);
   CHECK(moeclip_index_search(x, l, &query, 1, NULL, &hits, &err) == MOECLIP_ERROR_MISMATCH &&
         strstr(err.message, "another state"));
+  /* A new picture in the midst of those that the file knows. */
+  picture(files_path("all/3new.png"), 222);
   REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, NULL, NULL, &r, &err), err);
-  CHECK_MSG(r.state_changed && r.encoded + r.rerouted == 12 && r.stale == 0, "encoded %d, kept %d", (int)r.encoded,
-            (int)r.rerouted);
+  CHECK_MSG(r.state_changed && r.encoded > 0 && r.encoded + r.rerouted == 13 && r.stale == 0, "encoded %d, kept %d",
+            (int)r.encoded, (int)r.rerouted);
+  test_search(x, l, 13);
+  unlink(files_path("all/3new.png"));
+  REQUIRE_OK(moeclip_index_update(x, l, NULL, 0, NULL, NULL, &r, &err), err);
+  CHECK(r.removed == 1 && r.encoded == 0 && r.unchanged == 12);
   test_search(x, l, 12);
+  test_passes(l);
   REQUIRE_OK(moeclip_index_get_info(x, &info, &err), err);
   CHECK(info.n_tasks == 3 && info.embed == 40 && strcmp(info.tasks[2].name, "second") == 0);
   moeclip_learner *other = make_learner(other_model);
