@@ -1,8 +1,9 @@
 /*
  * Checksums of an index's pages: a layer between SQLite and its file (a "VFS shim"), which writes 8 bytes behind each
- * page's content and compares them when the page is read. Numbers and places are those of SQLite's own extension
- * cksumvfs, which can read such a file too; it is not used itself because systems do not ship it, and because it would
- * be registered for the whole process.
+ * page's content and compares them when the page is read. The rule is that of SQLite's
+ * write-ahead log; 8 bytes at a page's end are where SQLite's extension cksumvfs has them too (which was not tried on
+ * such a file). That extension is not used because systems do not ship it, and because it would be registered for the
+ * whole process.
  */
 #include <stddef.h>
 #include <stdio.h>
