@@ -1,7 +1,9 @@
 /*
- * Checksums of an index's pages: a layer between SQLite and its file (a "VFS shim"), which writes 8 bytes behind each page's content and
- * compares them when the page is read. Numbers and places are those of SQLite's own extension cksumvfs, which can read such a file too; it
- * is not used itself because systems do not ship it, and because it would be registered for the whole process.
+ * Checksums of an index's pages: a layer between SQLite and its file (a "VFS shim"), which writes 8 bytes behind each
+ * page's content and compares them when the page is read. The rule is that of SQLite's
+ * write-ahead log; 8 bytes at a page's end are where SQLite's extension cksumvfs has them too (which was not tried on
+ * such a file). That extension is not used because systems do not ship it, and because it would be registered for the
+ * whole process.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -35,8 +37,9 @@ static void put_word(uint8_t *p, uint32_t v) {
   for (int i = 0; i < 4; i++) p[i] = (uint8_t)(v >> 8 * i);
 }
 
-/* Two sums, each of which goes into the other, so that whatever is changed changes all that follows: for each pair of words
- * a += w + b, then b += w + a. Two pairs at once here, multiplied out: each step would otherwise wait for four additions in a row. */
+/* Two sums, each of which goes into the other, so that whatever is changed changes all that follows: for each pair of
+ * words a += w + b, then b += w + a. Two pairs at once here, multiplied out: each step would otherwise wait for four
+ * additions in a row. */
 static void checksum(const uint8_t *page, uint8_t out[SUM]) {
   uint32_t a = word(page), b = word(page + 4) + a;
   for (int i = 8; i < PAGE - SUM; i += 16) {
@@ -51,8 +54,8 @@ static void checksum(const uint8_t *page, uint8_t out[SUM]) {
 
 static bool all_zero(const uint8_t *page) { return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0; }
 
-/* Of a page of zeros the sum is 0. SQLite leaves such ones where a transaction gave back what it had taken, and only who writes meets
- * them again; to a reader they are a hole that a disk made. */
+/* Of a page of zeros the sum is 0. SQLite leaves such ones where a transaction gave back what it had taken, and only who
+ * writes meets them again; to a reader they are a hole that a disk made. */
 static int check(const sealed_file *f, const uint8_t *page) {
   uint8_t sum[SUM];
   checksum(page, sum);
@@ -68,8 +71,8 @@ static void look(sealed_file *f, const uint8_t *header) {
   f->foreign = summed && size != PAGE;
 }
 
-/* SQLite takes what is missing for zeros. That is right for who writes, and for a file whose creation was taken back; any other has been
- * cut off. */
+/* SQLite takes what is missing for zeros. That is right for who writes, and for a file whose creation was taken back;
+ * any other has been cut off. */
 static int cut_off(sealed_file *f) {
   sqlite3_int64 size = 0;
   int status = f->writing ? SQLITE_OK : f->real->pMethods->xFileSize(f->real, &size);
@@ -83,7 +86,8 @@ static int read_at(sqlite3_file *file, void *out, int n, sqlite3_int64 at) {
     status = f->real->pMethods->xRead(f->real, out, n, at);
     if (status == SQLITE_IOERR_SHORT_READ && f->sealed && n > HEADER) return cut_off(f);
     if (status != SQLITE_OK) return status;
-    /* The header alone is read before there is a lock, and may be half of another process's; its page is read again under one. */
+    /* The header alone is read before there is a lock, and may be half of another process's; its page is read again
+     * under one. */
     look(f, out);
     if (n == HEADER) return SQLITE_OK;
     if (f->foreign || (f->sealed && n != PAGE)) return SQLITE_IOERR_DATA;
@@ -133,7 +137,9 @@ static int size_of(sqlite3_file *f, sqlite3_int64 *n) { return real_of(f)->pMeth
 
 static int is_reserved(sqlite3_file *f, int *out) { return real_of(f)->pMethods->xCheckReservedLock(real_of(f), out); }
 
-static int control(sqlite3_file *f, int what, void *with) { return real_of(f)->pMethods->xFileControl(real_of(f), what, with); }
+static int control(sqlite3_file *f, int what, void *with) {
+  return real_of(f)->pMethods->xFileControl(real_of(f), what, with);
+}
 
 static int sector(sqlite3_file *f) { return real_of(f)->pMethods->xSectorSize(real_of(f)); }
 
