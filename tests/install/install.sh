@@ -1,14 +1,12 @@
 #!/bin/sh
 # What `cmake --install` gives, from a folder that was moved afterwards: files, exported symbols, headers, manual pages,
 # completions, and the examples built against it in four ways.
-# usage: install.sh CMAKE BUILD_FOLDER SOURCE_FOLDER PICTURES CC [SANITIZERS]
-cmake=$1 build=$2 source=$3 pictures=$4 cc=$5 sanitizers=$6
+# usage: install.sh CMAKE BUILD_FOLDER SOURCE_FOLDER PICTURES CC
+cmake=$1 build=$2 source=$3 pictures=$4 cc=$5
 M=$build/moeclip
 . "$source/tests/cli/tools/common.sh"
 cd "$T" || exit 1
 export CMAKE_GENERATOR=Ninja # what scripts/setup.sh brings: make need not be there
-flags=
-[ -n "$sanitizers" ] && flags="-fsanitize=$sanitizers"
 
 # --- installed and moved ----------------------------------------------------------------------------------------------
 "$cmake" --install "$build" --prefix "$T/first" >log 2>&1 || { cat log; fail "cmake --install"; exit 1; }
@@ -139,7 +137,7 @@ export PKG_CONFIG_PATH
   fail "moeclip.pc has version $(pkg-config --modversion moeclip)"
 
 build_cmake() { # FOLDER OPTION
-  { CC=$cc "$cmake" -B "$1" -DCMAKE_PREFIX_PATH="$P" -DCMAKE_C_FLAGS="$flags" "$2" "$source/examples" &&
+  { CC=$cc "$cmake" -B "$1" -DCMAKE_PREFIX_PATH="$P" "$2" "$source/examples" &&
     "$cmake" --build "$1"; } >log 2>&1 || { cat log; fail "$1: cmake"; }
 }
 build_plain() { # FOLDER PKG-CONFIG-OPTIONS...
@@ -151,7 +149,7 @@ build_plain() { # FOLDER PKG-CONFIG-OPTIONS...
   mkdir "$folder"
   for name in classify_file teach_domain search_folder; do
     # shellcheck disable=SC2046,SC2086 # lists of options
-    $cc -std=c17 -D_DEFAULT_SOURCE -Wall -Wextra -Wpedantic -Werror $flags "$source/examples/$name.c" \
+    $cc -std=c17 -D_DEFAULT_SOURCE -Wall -Wextra -Wpedantic -Werror "$source/examples/$name.c" \
       $(pkg-config --cflags moeclip) -o "$folder/$name" $(pkg-config "$@" moeclip | sed "$library") >log 2>&1 ||
         fail "$folder: $(cat log)"
   done

@@ -19,7 +19,6 @@ from selenium.webdriver.common.by import By
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "data/model.safetensors"
-QUICK = bool(os.environ.get("MOECLIP_QUICK"))
 PATIENCE = 240  # seconds until something that must happen has not; a busy machine is slow
 
 
@@ -195,8 +194,7 @@ class Test:
         self._learn()
 
     def _learn(self):
-        steps = "8" if QUICK else "30"
-        command = [self.moeclip, "learn", "--model", MODEL, "--state", self.state, "--iterations", steps, "--batch", "8",
+        command = [self.moeclip, "learn", "--model", MODEL, "--state", self.state, "--iterations", "30", "--batch", "8",
                    "--selector-iterations", "60", "--experts", "8", "--bottleneck", "16", "--threads", "2", "--seed", "1",
                    "--lr", "5e-3", "--warmup", "2",
                    self.sets / "colours", self.sets / "stripes"]

@@ -7,7 +7,7 @@ import zipfile
 
 from selenium.webdriver.common.keys import Keys
 
-from harness import QUICK, main, wait
+from harness import main, wait
 
 TOKEN = "a-token-for-the-test-of-the-page"
 
@@ -201,7 +201,7 @@ def teach(test, server):
     n = len(list((test.sets / "spots").rglob("*.png")))
     test.check(f"2 classes, {n} pictures" in b.text("#source"), f"what was dropped: {b.text('#source')}")
     test.same(b.one("#task-name").get_attribute("value"), "spots", "the name that is suggested")
-    options(b, 8 if QUICK else 30)
+    options(b, 30)
     b.js("""window.seen = {states: new Set(), phases: new Set(), steps: new Set(), values: new Set(), points: 0};
       new MutationObserver(() => {
         const card = document.querySelector('.job');

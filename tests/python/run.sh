@@ -1,15 +1,11 @@
 #!/bin/sh
 # Builds the Python package against an installed libmoeclip, installs it into a virtual environment of its own, removes what
-# it was built from, and runs the tests beside this script. usage: run.sh CMAKE BUILD_FOLDER SOURCE_FOLDER PICTURES SANITIZERS
-cmake=$1 build=$2 source=$3 pictures=$4 sanitizers=$5
-if [ -n "$sanitizers" ]; then
-  echo "skipped: Python is not built with $sanitizers, and a library that is cannot be loaded into it"
-  exit 77 # ctest's sign for a skipped test
-fi
+# it was built from, and runs the tests beside this script. usage: run.sh CMAKE BUILD_FOLDER SOURCE_FOLDER PICTURES
+cmake=$1 build=$2 source=$3 pictures=$4
 tools=$source/.deps/tests-venv
 if ! "$tools/bin/python" -c 'import cffi, mypy, numpy, PIL, pytest, scikit_build_core' 2>/dev/null; then
   echo "skipped: $tools lacks what this needs; scripts/setup.sh --with-tests makes it"
-  exit 77
+  exit 77 # ctest's sign for a skipped test
 fi
 if ! [ -f "$("$tools/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ]; then
   echo "skipped: there is no Python.h for $tools/bin/python; scripts/setup.sh --with-tests installs it"
