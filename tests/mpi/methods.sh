@@ -29,6 +29,9 @@ most=2
 both dynamic start.safetensors 1e-3 --dynamic-experts --dynamic-margin 0.001 --dynamic-probe 10
 both autoencoder start.safetensors 1e-3 --selector autoencoder --selector-iterations 10
 both prototypes start.safetensors 1e-3 --selector prototypes
+both zscl clip.safetensors 3e-2 --method zscl --reference pictures/spots --lr 1e-4
+both icarl clip.safetensors 3e-2 --method icarl --exemplars 14 --lr 1e-4
+both joint clip.safetensors 3e-2 --method joint --lr 1e-4
 both wise-ft clip.safetensors 5e-2 --method wise-ft --lr 1e-4
 both kernel clip.safetensors 1e-5 --method analytic --ridge-form kernel
 learn zero-shot 1 --method zero-shot

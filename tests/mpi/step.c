@@ -9,12 +9,12 @@
  * makes both, and they must be at least twenty times what is allowed.
  */
 #include "check.h"
+#include "steps.h"
 #include "base/arena.h"
-#include "base/random.h"
 #include "comm/comm.h"
 #include "train/step.h"
 
-enum { SEED = 20240607, MOST = 13, CONTEXT = 8, IMAGE = 16 };
+enum { MOST = 13, CONTEXT = 8, IMAGE = 16 };
 static const double BOUND = 1e-5;
 
 static moeclip_error err;
@@ -22,14 +22,6 @@ static mc_compute *cp;
 static mc_arena arena;
 static moeclip_comm *comm;
 static int rank, size;
-
-static float *random_floats(int64_t n, uint64_t index, float scale) {
-  float *x = malloc((size_t)n * sizeof *x);
-  mc_philox g;
-  mc_philox_init(&g, SEED, MC_STREAM_INIT, index);
-  for (int64_t i = 0; i < n; i++) x[i] = scale * mc_philox_normal(&g);
-  return x;
-}
 
 /* --- the exchanges themselves ------------------------------------------------------------------------------------------------ */
 
@@ -54,7 +46,7 @@ static void test_sums(void) {
   for (int k = 0; k < SUMS; k++) REQUIRE_OK(mc_comm_sum_create(comm, lengths[k], &sums[k], &err), err);
   for (int again = 0; again < 3; again++) {
     for (int k = 0; k < SUMS; k++) {
-      float *own = random_floats(lengths[k], (uint64_t)(100 * rank + k), 1);
+      float *own = steps_floats(lengths[k], (uint64_t)(100 * rank + k), 1);
       memcpy(mc_comm_sum_data(sums[k]), own, (size_t)lengths[k] * sizeof *own);
       mc_comm_sum_start(sums[k]);
       if ((rank + k) % 2) mc_comm_progress(comm); /* the ranks move on at different times */
@@ -62,9 +54,9 @@ static void test_sums(void) {
     }
     for (int k = SUMS - 1; k >= 0; k--) mc_comm_sum_wait(sums[k]);
     for (int k = 0; k < SUMS; k++) {
-      float *wanted = random_floats(lengths[k], (uint64_t)k, 1);
+      float *wanted = steps_floats(lengths[k], (uint64_t)k, 1);
       for (int r = 1; r < size; r++) {
-        float *more = random_floats(lengths[k], (uint64_t)(100 * r + k), 1);
+        float *more = steps_floats(lengths[k], (uint64_t)(100 * r + k), 1);
         for (int64_t i = 0; i < lengths[k]; i++) wanted[i] += more[i];
         free(more);
       }
@@ -102,22 +94,6 @@ typedef struct fixture {
   size_t n_params;
 } fixture;
 
-static moeclip_code shake(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  uint64_t *index = context;
-  (void)e;
-  float scale = strstr(name, "up_proj") ? 0.5f : strstr(name, "router_list") || strstr(name, "w_noise") ? 0.3f : 0.05f;
-  float *change = random_floats(p->n, 5000 + (*index)++, scale);
-  for (int64_t i = 0; i < p->n; i++) p->value[i] += strcmp(name, "logit_scale") == 0 ? 0 : change[i];
-  free(change);
-  return MOECLIP_OK;
-}
-
-static moeclip_code unfreeze(void *context, const char *name, mc_param *p, moeclip_error *e) {
-  (void)context;
-  (void)name;
-  return mc_param_unfreeze(p, e);
-}
-
 static moeclip_code list(void *context, const char *name, mc_param *p, moeclip_error *e) {
   fixture *f = context;
   (void)e;
@@ -130,19 +106,12 @@ static moeclip_code list(void *context, const char *name, mc_param *p, moeclip_e
 static void fixture_init(fixture *f, bool adapters, bool contrast, int64_t n, int64_t n_texts, size_t kept_bytes, float balance) {
   mc_clip_sizes sizes = {IMAGE, 8, 2, 64, 128, CONTEXT, 40, 2, 64, 96, 16, MC_QUICK_GELU};
   uint64_t index = 0;
-  mc_philox g;
   *f = (fixture){.n = n, .n_texts = n_texts, .contrast = contrast,
                  .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};
   REQUIRE_OK(mc_clip_create(&sizes, 3, &f->clip, &err), err);
-  REQUIRE_OK(mc_clip_each(f->clip, shake, &index, &err), err);
-  mc_philox_init(&g, SEED, MC_STREAM_INIT, 77);
-  f->images = random_floats(n * 3 * IMAGE * IMAGE, 70, 1);
-  for (int64_t i = 0; i < n_texts; i++) {
-    int length = 2 + (int)mc_philox_below(&g, CONTEXT - 3);
-    f->texts[i * CONTEXT] = 38;
-    for (int k = 1; k < length; k++) f->texts[i * CONTEXT + k] = (int32_t)mc_philox_below(&g, 38);
-    f->texts[i * CONTEXT + length] = 39;
-  }
+  REQUIRE_OK(mc_clip_each(f->clip, steps_shake, &index, &err), err);
+  f->images = steps_floats(n * 3 * IMAGE * IMAGE, 70, 1);
+  steps_texts(f->texts, n_texts, CONTEXT, 40);
   /* Two captions are the same. */
   if (contrast) memcpy(f->texts + (n_texts - 1) * CONTEXT, f->texts, CONTEXT * sizeof *f->texts);
   for (int64_t i = 0; i < n; i++) f->labels[i] = (int32_t)(i * i % n_texts);
@@ -150,13 +119,13 @@ static void fixture_init(fixture *f, bool adapters, bool contrast, int64_t n, in
     mc_adapter_sizes a = {6, 8, 2, 1.0f, true, 0};
     REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &f->adapters, &err), err);
     REQUIRE_OK(mc_adapters_add_router(f->adapters, &err), err);
-    REQUIRE_OK(mc_adapters_each(f->adapters, shake, &index, &err), err);
+    REQUIRE_OK(mc_adapters_each(f->adapters, steps_shake, &index, &err), err);
     REQUIRE_OK(mc_adapters_train(f->adapters, 0, false, &err), err);
     mc_routing routing = {.task = f->tasks, .top_k = 2, .scale = 1, .noise = true, .dropout = 0.25f, .count = true, .seed = 8, .step = 3};
     f->options.image_routing = f->options.text_routing = routing;
     REQUIRE_OK(mc_adapters_each(f->adapters, list, f, &err), err);
   } else {
-    REQUIRE_OK(mc_clip_each(f->clip, unfreeze, NULL, &err), err);
+    REQUIRE_OK(mc_clip_each(f->clip, steps_unfreeze, NULL, &err), err);
     REQUIRE_OK(mc_clip_each(f->clip, list, f, &err), err);
   }
 }
