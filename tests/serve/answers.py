@@ -16,6 +16,8 @@ def by_command(*options):
     """What `moeclip classify --json` says, in the server's words."""
     out = run("classify", "--model", MODEL, "--state", STATE, "--json", "--threads", 1, *options, *paths)
     answers = [json.loads(line) for line in out.splitlines()]
+    check("provenance" in answers[0], answers[0])
+    del answers[0]["provenance"]
     for a, (name, _) in zip(answers, files):
         del a["image"]
         a["file"] = name
