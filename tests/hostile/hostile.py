@@ -2,6 +2,7 @@
 program needs to start, and run nothing. usage: hostile.py MOECLIP SOURCE_FOLDER
 
 Uploads to the server are in tests/serve/limits.py, the parsers' own corner cases in tests/unit."""
+import gzip
 import io
 import json
 import os
@@ -184,24 +185,23 @@ for name, tensor in {
 
 # --- archives that unpack to far more -------------------------------------------------------------------------------------------
 def zeros(n):
-    """n zero bytes, deflated, without ever having them."""
-    c, out, piece = zlib.compressobj(9, wbits=-15), [], bytes(1 << 20)
-    crc = 0
+    """n zero bytes, deflated, and their CRC. Each MiB is flushed to be independent of the one before, so that one serves for all."""
+    c, piece, crc = zlib.compressobj(9, wbits=-15), bytes(1 << 20), 0
+    packed = (c.compress(piece) + c.flush(zlib.Z_FULL_FLUSH)) * (n >> 20) + c.flush()
     for _ in range(n >> 20):
-        out.append(c.compress(piece))
         crc = zlib.crc32(piece, crc)
-    return b"".join(out) + c.flush(), crc
+    return packed, crc
 
 
 def zip_of(entries):
     """(name, packed, crc, size, method): by hand, so that sizes can be lies and records can overlap."""
-    body, directory = b"", b""
+    body, directory = bytearray(), bytearray()
     for name, packed, crc, size, method in entries:
         local = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, method, 0, 33, crc, len(packed), size, len(name), 0) + name
         directory += struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, method, 0, 33, crc, len(packed), size, len(name), 0, 0,
                                  0, 0, 0, len(body)) + name
         body += local + packed
-    return body + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(entries), len(entries), len(directory), len(body), 0)
+    return bytes(body + directory) + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(entries), len(entries), len(directory), len(body), 0)
 
 
 packed, crc = zeros(512 << 20)
@@ -215,9 +215,8 @@ for _ in range(20):
 tensors_refused("nested.pth", inner, "nested.pth")
 many = zip_of([(b"archive/%d" % i, b"", 0, 0, 0) for i in range(60000)])
 tensors_refused("many.pth", many, "many.pth")
-gz = zlib.compressobj(9, wbits=31)
-bomb = b"".join(gz.compress(bytes(1 << 20)) for _ in range(512)) + gz.flush()
-path = write("bomb.csv.gz", bomb)
+path = write("bomb.csv.gz", b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + packed + struct.pack("<II", crc, 512 << 20))
+assert len(gzip.decompress(open(path, "rb").read())) == 512 << 20
 refused(["eval", "--model", ROOT + "/data/model.safetensors", "--quiet", path], path, "bomb.csv.gz", BASE + 300)
 
 # --- pictures of 60,000 x 60,000 ------------------------------------------------------------------------------------------------
