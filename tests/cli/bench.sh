@@ -85,7 +85,7 @@ expect 2 '\-\-data is missing' bench mtil --model "$MODEL" --out "$T/x"
 
 # --- all eleven sets, unbroken and killed again and again: the same state and the same results -----------------------------
 some= n_sets=11
-[ -z "$MOECLIP_QUICK" ] || some='--sets CIFAR100,DTD' n_sets=2
+[ -z "$MOECLIP_QUICK" ] || some='--sets CIFAR100,SUN397' n_sets=2
 mtil() { "$@" bench mtil $some --data "$T/sets" --model "$MODEL" --iterations 4 --batch 6 --selector-iterations 6 --reference-iterations 6 \
   --lr 2e-3 --selector-hidden 16 --experts 22 --threads 2 --seed 3 --checkpoint-seconds 0 --quiet --out "$out"; }
 out=$T/whole
