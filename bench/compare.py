@@ -88,7 +88,7 @@ def compare_encode(a, peer):
         subprocess.run([ENGINE, "alexnet", f"out={alexnet}"], check=True)
         ours, theirs = [], []
         for _ in range(a.turns):
-            ours.append(engine("encode", batch=32, tasks=12, repeat=2, alexnet=alexnet))
+            ours.append(engine("encode", batch=16, tasks=12, repeat=8, alexnet=alexnet))
             theirs.append(peer("encode", batch=32))
         o, t = best(ours, "adapted", True), best(theirs, "adapted", True)
         row(f"encoding pictures, plain CLIP, {precision}", best(ours, "plain", True)["plain"], best(theirs, "plain", True)["plain"], "pictures/s", True)
