@@ -37,6 +37,8 @@ typedef enum moeclip_mode {
  * are numbered from 0 without a gap. */
 MOECLIP_API const char *moeclip_mode_name(moeclip_mode mode);
 MOECLIP_API const char *moeclip_mode_title(moeclip_mode mode);
+/* 1, and *mode is the one of that name; 0: there is none. */
+MOECLIP_API int moeclip_mode_find(const char *name, moeclip_mode *mode);
 
 typedef enum moeclip_selection {
   MOECLIP_SELECT_PER_IMAGE = 0,
@@ -99,6 +101,8 @@ typedef struct moeclip_learner_options {
   double icarl_temperature; /* iCaRL: 2 */
 } moeclip_learner_options;
 MOECLIP_API void moeclip_learner_options_defaults(moeclip_learner_options *options);
+/* 1: a learner of these options has a use for moeclip_learner_learn_reference. */
+MOECLIP_API int moeclip_uses_reference(const moeclip_learner_options *options);
 
 typedef struct moeclip_learner moeclip_learner;
 

@@ -56,6 +56,12 @@ static bool is_for(const char *text, const char *method, bool all_too, const cha
   return all_too && !strchr(text, '=');
 }
 
+static bool uses_reference(const char *method) {
+  moeclip_learner_options o;
+  moeclip_learner_options_defaults(&o);
+  return moeclip_mode_find(method, &o.mode) && moeclip_uses_reference(&o);
+}
+
 /* Options that were given and are `learn`'s too, with the values that they were given. */
 static void add_shared(words *w, const mc_args *args, const char *method) {
   static const char *const own[] = {"out", "methods", "orders", "seeds", "with", "lr", "json"};
@@ -63,7 +69,7 @@ static void add_shared(words *w, const mc_args *args, const char *method) {
     const mc_option *o = &args->command->options[i];
     const char *at = (const char *)args->options + o->offset;
     bool mine = o->kind == MC_OPT_HEADING || !args->given[i];
-    mine = mine || (strcmp(o->name, "reference") == 0 && strcmp(method, "moe") != 0 && strcmp(method, "zscl") != 0);
+    mine = mine || (strcmp(o->name, "reference") == 0 && !uses_reference(method));
     for (size_t k = 0; !mine && k < sizeof own / sizeof own[0]; k++) mine = strcmp(own[k], o->name) == 0;
     if (mine) continue;
     if (o->kind == MC_OPT_LIST) {
@@ -293,13 +299,6 @@ typedef struct comparison {
   mc_compare_run *runs;
 } comparison;
 
-static const char *known_method(const char *name) {
-  for (int m = 0; moeclip_mode_name((moeclip_mode)m); m++) {
-    if (strcmp(moeclip_mode_name((moeclip_mode)m), name) == 0) return moeclip_mode_name((moeclip_mode)m);
-  }
-  return NULL;
-}
-
 static int check_for(const comparison *c, const char *option, const mc_list *list, bool all_too) {
   for (size_t i = 0; i < list->n; i++) {
     const char *value;
@@ -321,13 +320,15 @@ static int plan(comparison *c) {
   if (!c->methods) return mc_usage_error(command, "out of memory");
   char *rest = NULL;
   for (char *name = strtok_r(c->methods, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-    const char *known = known_method(name);
-    if (!known) return mc_usage_error(command, "--methods: there is no method \"%s\"; `moeclip learn --help` lists them", name);
+    moeclip_mode mode;
+    if (!moeclip_mode_find(name, &mode)) {
+      return mc_usage_error(command, "--methods: there is no method \"%s\"; `moeclip learn --help` lists them", name);
+    }
     for (size_t i = 0; i < c->n_methods; i++) {
-      if (c->method[i] == known) return mc_usage_error(command, "--methods: %s stands there twice", name);
+      if (strcmp(c->method[i], name) == 0) return mc_usage_error(command, "--methods: %s stands there twice", name);
     }
     if (c->n_methods == sizeof c->method / sizeof c->method[0]) return mc_usage_error(command, "--methods: too many");
-    c->method[c->n_methods++] = known;
+    c->method[c->n_methods++] = name;
   }
   if (c->n_methods == 0) return mc_usage_error(command, "--methods names none");
   int code = check_for(c, "lr", &o->rates, true);

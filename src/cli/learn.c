@@ -53,12 +53,13 @@ static int check_usage(learning *s) {
   if (!o->reference && mc_args_given(s->args, "reference-iterations")) {
     return mc_usage_error(c, "--reference-iterations needs --reference");
   }
-  if (o->reference && o->learner.mode != MOECLIP_MODE_MOE && o->learner.mode != MOECLIP_MODE_ZSCL) {
+  if (o->reference && !moeclip_uses_reference(&o->learner)) {
+    if (o->learner.mode == MOECLIP_MODE_MOE) {
+      return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
+    }
     return mc_usage_error(c, "--reference is for the selector, and for zscl: --method %s has no use for it",
                           moeclip_mode_name(o->learner.mode));
   }
-  if (o->reference && o->learner.mode == MOECLIP_MODE_MOE && !o->learner.use_selector)
-    return mc_usage_error(c, "--reference is for the selector: not with --no-selector");
   if (o->learner.top_k > o->learner.n_experts) {
     return mc_usage_error(c, "--top-k: %d of %d experts (--experts)", o->learner.top_k, o->learner.n_experts);
   }

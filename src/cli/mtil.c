@@ -111,9 +111,7 @@ static moeclip_code check_sets(const mc_mtil_plan *plan, moeclip_error *err) {
  * results.h. */
 static int train(const mc_args *args, running *r) {
   const mc_mtil_options *o = &r->plan.o;
-  bool wanted = o->learn.learner.mode == MOECLIP_MODE_ZSCL ||
-                (o->learn.learner.mode == MOECLIP_MODE_MOE && o->learn.learner.use_selector);
-  bool reference = wanted && !(o->reference && strcmp(o->reference, "none") == 0);
+  bool reference = moeclip_uses_reference(&o->learn.learner) && !(o->reference && strcmp(o->reference, "none") == 0);
   mc_session session = {.args = args,
                         .o = &o->learn,
                         .n_domains = r->plan.n_sets + o->learn.heldout.n,

@@ -333,11 +333,7 @@ static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_erro
   moeclip_code code = moeclip_learner_learn(s->learner, d->dataset, &o, &s->callbacks, &report, err);
   mc_progress_end(&s->progress);
   if (code == MOECLIP_OK) code = keep_task(s, d, &report, err);
-  if (code == MOECLIP_OK && mc_stop_signal_of_any()) {
-    /* The task is not learned again: what is known of how it was learned must not be lost. */
-    if (s->o->measure) MC_TRY(mc_results_write(&s->results, err));
-    return stopped(err);
-  }
+  if (code == MOECLIP_OK && mc_stop_signal_of_any()) return stopped(err);
   return code == MOECLIP_OK ? measure(s, true, err) : code;
 }
 

@@ -160,3 +160,33 @@ moeclip_code mc_choose_and_encode(moeclip_learner *l, const uint8_t *pixels, int
   MC_TRY(mc_route(l, pixels, n, MOECLIP_SELECT_PER_IMAGE, chosen->tasks, chosen->scores, chosen->errors, err));
   return encode_pictures(l, pixels, n, chosen->tasks, NULL, noise, gates, out, err);
 }
+
+moeclip_code mc_plain_pictures(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err) {
+  size_t size = (size_t)l->model->clip->sizes.image_size, embed = (size_t)l->model->clip->sizes.embed;
+  int32_t nobody[PIECE];
+  for (int i = 0; i < PIECE; i++) nobody[i] = MOECLIP_TASK_NONE;
+  for (int64_t at = 0; at < n; at += PIECE) {
+    MC_TRY(encode_pictures(l, pixels + (size_t)at * 3 * size * size, n - at < PIECE ? n - at : PIECE, nobody, NULL, NULL, NULL,
+                           out + (size_t)at * embed, err));
+  }
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_plain_images(moeclip_model *m, mc_clip *clip, const float *images, int64_t n, float *out, moeclip_error *err) {
+  mc_encoder encoder = {.clip = clip};
+  int64_t size = clip->sizes.image_size;
+  for (int64_t at = 0; at < n; at += PIECE) {
+    MC_TRY(mc_encode_images(m->compute, &encoder, images + at * 3 * size * size, n - at < PIECE ? n - at : PIECE,
+                            out + at * clip->sizes.embed, NULL, &m->arena, err));
+  }
+  return MOECLIP_OK;
+}
+
+moeclip_code mc_plain_texts(moeclip_model *m, mc_clip *clip, const int32_t *rows, int64_t n, float *out, moeclip_error *err) {
+  mc_encoder encoder = {.clip = clip};
+  for (int64_t at = 0; at < n; at += PIECE) {
+    MC_TRY(mc_encode_texts(m->compute, &encoder, rows + at * clip->sizes.context, n - at < PIECE ? n - at : PIECE,
+                           out + at * clip->sizes.embed, NULL, &m->arena, err));
+  }
+  return MOECLIP_OK;
+}

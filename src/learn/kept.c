@@ -1,11 +1,11 @@
 #include "learn/kept.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "learn/restore.h"
 
 moeclip_code mc_kept_create(mc_kept *k, int64_t n, int size, moeclip_error *err) {
   mc_kept made = {.n = n, .size = size};
@@ -25,10 +25,6 @@ moeclip_code mc_kept_store(const mc_kept *k, const char *name, moeclip_tensors *
   return k->n > 0 ? moeclip_tensors_add(out, name, MOECLIP_U8, 4, shape, k->pixels, 1, err) : MOECLIP_OK;
 }
 
-static moeclip_code wrong(moeclip_error *err, const char *name) {
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s has the wrong shape or values, or is missing", name);
-}
-
 moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *name, int size, int64_t most,
                              moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(in, name);
@@ -36,27 +32,10 @@ moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *
   if (!t) return MOECLIP_OK;
   if (t->dtype != MOECLIP_U8 || t->rank != 4 || t->shape[0] < 1 || t->shape[0] > most || t->shape[1] != 3 ||
       t->shape[2] != size || t->shape[3] != size) {
-    return wrong(err, name);
+    return mc_damaged_tensor(err, name);
   }
   MC_TRY(mc_kept_create(k, t->shape[0], size, err));
   memcpy(k->pixels, t->data, t->n_bytes);
-  return MOECLIP_OK;
-}
-
-moeclip_code mc_rows_restore(const moeclip_tensors *in, const char *name, int64_t *n, int64_t d, float **out,
-                             moeclip_error *err) {
-  const moeclip_tensor *t = moeclip_tensors_find(in, name);
-  *out = NULL;
-  if (!t || t->dtype != MOECLIP_F32 || t->rank != 2 || t->shape[0] < 1 || (*n >= 0 && t->shape[0] != *n) || t->shape[1] != d) {
-    return wrong(err, name);
-  }
-  *n = t->shape[0];
-  *out = mc_alloc(t->n_bytes, 1);
-  if (!*out) return mc_fail_memory(err, t->n_bytes, "a state");
-  memcpy(*out, t->data, t->n_bytes);
-  for (int64_t i = 0; i < *n * d; i++) {
-    if (!isfinite((*out)[i])) return wrong(err, name);
-  }
   return MOECLIP_OK;
 }
 

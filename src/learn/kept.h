@@ -22,10 +22,6 @@ moeclip_code mc_kept_store(const mc_kept *k, const char *name, moeclip_tensors *
 moeclip_code mc_kept_restore(mc_kept *k, const moeclip_tensors *in, const char *name, int size, int64_t most,
                              moeclip_error *err);
 
-/* A float32 tensor [n, d] of finite numbers, copied; for what goes with the pictures. n < 0: any number, which it then is. */
-moeclip_code mc_rows_restore(const moeclip_tensors *in, const char *name, int64_t *n, int64_t d, float **out,
-                             moeclip_error *err);
-
 /* As pictures to train on; k must outlive it. */
 mc_image_source mc_kept_source(mc_kept *k);
 

@@ -54,6 +54,12 @@ void moeclip_evaluate_options_defaults(moeclip_evaluate_options *o) {
 
 mc_clip *mc_learner_clip(const moeclip_learner *l) { return l->tuned ? l->tuned : l->model->clip; }
 
+int64_t mc_class_count(const moeclip_learner *l, int n_tasks) {
+  int64_t n = 0;
+  for (int t = 0; t < n_tasks; t++) n += (int64_t)l->tasks[t].n_classes;
+  return n;
+}
+
 /* --- tasks ------------------------------------------------------------------------------------------------------------ */
 
 static void free_strings(char **s, size_t n) {

@@ -88,6 +88,9 @@ moeclip_code mc_state_open(const char *path, moeclip_tensors **out, moeclip_erro
 
 /* --- features ----------------------------------------------------------------------------------------------------------- */
 
+/* Classes of the first n_tasks tasks together. */
+int64_t mc_class_count(const moeclip_learner *l, int n_tasks);
+
 /* The published class-incremental test leaves the routers' noise on, for pictures and texts. */
 typedef struct mc_gate_noise { uint64_t seed, step, first_sample; } mc_gate_noise;
 
@@ -126,6 +129,11 @@ moeclip_code mc_picture_features(moeclip_learner *l, const uint8_t *pixels, int6
 bool mc_routes_in_passing(const moeclip_learner *l);
 moeclip_code mc_choose_and_encode(moeclip_learner *l, const uint8_t *pixels, int64_t n, const mc_chosen *chosen,
                                   const mc_gate_noise *noise, float *gates, float *out, moeclip_error *err);
+/* The same without adapters, in pieces, so that memory does not grow with n: uint8 pictures by the learner's own CLIP; and images
+ * [n, 3, size, size] normalised, and token rows [n, context], by any CLIP of the model's sizes. out [n, embed]. */
+moeclip_code mc_plain_pictures(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err);
+moeclip_code mc_plain_images(moeclip_model *m, mc_clip *clip, const float *images, int64_t n, float *out, moeclip_error *err);
+moeclip_code mc_plain_texts(moeclip_model *m, mc_clip *clip, const int32_t *rows, int64_t n, float *out, moeclip_error *err);
 /* The most experts that a block of the image tower has; 0 when fine-tuning. */
 int mc_learner_most_experts(const moeclip_learner *l);
 

@@ -32,3 +32,14 @@ const char *moeclip_mode_title(moeclip_mode mode) {
   const mc_method *m = mc_method_of(mode);
   return m ? m->title : NULL;
 }
+
+int moeclip_mode_find(const char *name, moeclip_mode *mode) {
+  const mc_method *m = mc_method_by_name(name);
+  if (m) *mode = m->mode;
+  return m != NULL;
+}
+
+int moeclip_uses_reference(const moeclip_learner_options *o) {
+  const mc_method *m = mc_method_of(o->mode);
+  return m && m->reference && (m->mode != MOECLIP_MODE_MOE || o->use_selector);
+}

@@ -69,12 +69,6 @@ typedef struct analytic {
   int64_t n_named;
 } analytic;
 
-static int64_t class_count(const moeclip_learner *l, int n_tasks) {
-  int64_t n = 0;
-  for (int t = 0; t < n_tasks; t++) n += (int64_t)l->tasks[t].n_classes;
-  return n;
-}
-
 static moeclip_code begin_own(moeclip_learner *l, analytic **out, moeclip_error *err) {
   *out = l->own = calloc(1, sizeof **out);
   return *out ? MOECLIP_OK : mc_fail_memory(err, sizeof **out, "a learner");
@@ -103,7 +97,7 @@ static moeclip_code store(moeclip_learner *l, moeclip_tensors *out, moeclip_erro
 static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   analytic *a;
   MC_TRY(begin_own(l, &a, err));
-  return mc_ridge_load(&l->options, l->model->clip->sizes.embed, in, class_count(l, l->n_tasks), &a->ridge, err);
+  return mc_ridge_load(&l->options, l->model->clip->sizes.embed, in, mc_class_count(l, l->n_tasks), &a->ridge, err);
 }
 
 /* --- learning ---------------------------------------------------------------------------------------------------------- */
@@ -130,7 +124,7 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   if (room) room->features = mc_alloc(batch, embed * sizeof *room->features);
   if (room) room->labels = mc_alloc(batch, sizeof *room->labels);
   if (!room || !room->features || !room->labels) return mc_fail_memory(err, batch * embed * sizeof *room->features, "a batch");
-  return mc_ridge_classes(a->ridge, class_count(l, l->n_tasks), err);
+  return mc_ridge_classes(a->ridge, mc_class_count(l, l->n_tasks), err);
 }
 
 /* Encodes this rank's pictures, and takes those of all ranks. */
@@ -138,31 +132,23 @@ static moeclip_code step(mc_learning *run, mc_training_step *s, double *loss, mo
   moeclip_learner *l = run->l;
   analytic *a = l->own;
   batch_room *room = run->scratch;
-  moeclip_model *m = s->model;
   int64_t embed = a->ridge->embed, first = run->comm ? s->begin[moeclip_comm_rank(run->comm)] : 0;
-  int64_t offset = class_count(l, l->n_tasks - 1), size = l->model->clip->sizes.image_size;
-  const int64_t piece = 64; /* so that memory does not grow with the batch */
-  mc_encoder encoder = {.clip = s->clip};
-  moeclip_code code = MOECLIP_OK;
+  int64_t offset = mc_class_count(l, l->n_tasks - 1);
   *loss = NAN;
-  for (int64_t at = 0; code == MOECLIP_OK && at < s->n; at += piece) {
-    int64_t count = s->n - at < piece ? s->n - at : piece;
-    code = mc_encode_images(m->compute, &encoder, s->images + at * 3 * size * size, count,
-                            room->features + (first + at) * embed, NULL, &m->arena, err);
-  }
+  moeclip_code code = mc_plain_images(s->model, s->clip, s->images, s->n, room->features + first * embed, err);
   MC_TRY(moeclip_comm_agree(run->comm, code, err));
   for (int64_t i = 0; i < s->n; i++) room->labels[first + i] = offset + s->labels[i];
   if (run->comm) {
     mc_comm_gather_rows(run->comm, room->features, (size_t)embed * sizeof *room->features, s->begin);
     mc_comm_gather_rows(run->comm, room->labels, sizeof *room->labels, s->begin);
   }
-  return mc_ridge_add(m->compute, a->ridge, room->features, room->labels, s->n_all, err);
+  return mc_ridge_add(s->model->compute, a->ridge, room->features, room->labels, s->n_all, err);
 }
 
 static moeclip_code finish(mc_learning *run, moeclip_learn_report *report, moeclip_error *err) {
   moeclip_learner *l = run->l;
   analytic *a = l->own;
-  int64_t first = class_count(l, l->n_tasks - 1), n = 0;
+  int64_t first = mc_class_count(l, l->n_tasks - 1), n = 0;
   for (int64_t c = first; c < a->ridge->n_classes; c++) n += a->ridge->count[c];
   if (n == 0)
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "none of the pictures of %s can be read", l->tasks[l->n_tasks - 1].name);

@@ -8,11 +8,12 @@
 #include "learn/columns.h"
 #include "learn/herding.h"
 #include "learn/kept.h"
+#include "learn/pass.h"
 #include "learn/rehearsal.h"
+#include "learn/restore.h"
 #include "learn/teacher.h"
-#include "train/shared_loader.h"
 
-enum { MOST_EXEMPLARS = 1 << 20, PIECE = 64 };
+enum { MOST_EXEMPLARS = 1 << 20 };
 
 /* l->own */
 typedef struct icarl {
@@ -30,12 +31,6 @@ typedef struct rehearsing {
   mc_image_source own; /* the task's own pictures */
   const int32_t *own_labels;
 } rehearsing;
-
-static int64_t class_count(const moeclip_learner *l, int n_tasks) {
-  int64_t n = 0;
-  for (int t = 0; t < n_tasks; t++) n += (int64_t)l->tasks[t].n_classes;
-  return n;
-}
 
 /* --- options and state ------------------------------------------------------------------------------------------------- */
 
@@ -102,38 +97,35 @@ static moeclip_code store(moeclip_learner *l, moeclip_tensors *out, moeclip_erro
   return moeclip_tensors_add(out, "icarl.labels", MOECLIP_I64, 1, &k->exemplars.n, k->labels, 1, err);
 }
 
-static moeclip_code wrong(moeclip_error *err, const char *name) {
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s has the wrong shape or values, or is missing", name);
-}
-
 static moeclip_code restore_exemplars(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   icarl *k = l->own;
   const moeclip_tensor *labels = moeclip_tensors_find(in, "icarl.labels");
   MC_TRY(mc_kept_restore(&k->exemplars, in, "icarl.pictures", l->model->clip->sizes.image_size, l->options.exemplars, err));
-  if (k->exemplars.n == 0) return wrong(err, "icarl.pictures");
+  if (k->exemplars.n == 0) return mc_damaged_tensor(err, "icarl.pictures");
   if (!labels || labels->dtype != MOECLIP_I64 || labels->rank != 1 || labels->shape[0] != k->exemplars.n)
-    return wrong(err, "icarl.labels");
+    return mc_damaged_tensor(err, "icarl.labels");
   k->labels = mc_alloc(labels->n_bytes, 1);
   if (!k->labels) return mc_fail_memory(err, labels->n_bytes, "a state");
   memcpy(k->labels, labels->data, labels->n_bytes);
   for (int64_t i = 0; i < k->exemplars.n; i++) {
-    if (k->labels[i] < (i > 0 ? k->labels[i - 1] : 0) || k->labels[i] >= k->n_classes) return wrong(err, "icarl.labels");
+    if (k->labels[i] < (i > 0 ? k->labels[i - 1] : 0) || k->labels[i] >= k->n_classes) {
+      return mc_damaged_tensor(err, "icarl.labels");
+    }
   }
   return MOECLIP_OK;
 }
 
 static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
-  int64_t all = class_count(l, l->n_tasks), finished = l->n_tasks > 0 ? class_count(l, l->n_tasks - 1) : 0;
+  int64_t all = mc_class_count(l, l->n_tasks), finished = mc_class_count(l, l->n_tasks - 1);
   MC_TRY(create_own(l, err));
   icarl *k = l->own;
   MC_TRY(mc_tuned_restore(l, in, err));
   MC_TRY(mc_tuned_restore_as(l->model, in, MC_BEFORE, &k->before, err));
-  if (!moeclip_tensors_find(in, "icarl.means")) return l->n_tasks < 2 ? MOECLIP_OK : wrong(err, "icarl.means");
-  k->n_classes = -1;
-  moeclip_code code = mc_rows_restore(in, "icarl.means", &k->n_classes, l->model->clip->sizes.embed, &k->means, err);
-  if (code == MOECLIP_OK && k->n_classes != all && k->n_classes != finished) code = wrong(err, "icarl.means");
-  if (code != MOECLIP_OK) k->n_classes = 0;
-  MC_TRY(code);
+  if (!moeclip_tensors_find(in, "icarl.means")) return l->n_tasks < 2 ? MOECLIP_OK : mc_damaged_tensor(err, "icarl.means");
+  int64_t n = -1;
+  MC_TRY(mc_rows_restore(in, "icarl.means", &n, l->model->clip->sizes.embed, &k->means, err));
+  if (n != all && n != finished) return mc_damaged_tensor(err, "icarl.means");
+  k->n_classes = n;
   return restore_exemplars(l, in, err);
 }
 
@@ -167,10 +159,10 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
   icarl *k = l->own;
   rehearsing *r = run->scratch = calloc(1, sizeof *r);
   if (!r) return mc_fail_memory(err, sizeof *r, "a task");
-  if (l->options.exemplars < class_count(l, l->n_tasks)) {
+  if (l->options.exemplars < mc_class_count(l, l->n_tasks)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                    "iCaRL: %lld exemplars (--exemplars) are fewer than the %lld classes of all tasks",
-                   (long long)l->options.exemplars, (long long)class_count(l, l->n_tasks));
+                   (long long)l->options.exemplars, (long long)mc_class_count(l, l->n_tasks));
   }
   MC_TRY(mc_rehearsal_init(&r->all, l, err));
   r->own = run->pictures;
@@ -203,77 +195,47 @@ static moeclip_code step(mc_learning *run, mc_training_step *s, double *loss, mo
 
 /* --- exemplars --------------------------------------------------------------------------------------------------------- */
 
-/* Features by the present weights. Every rank gets all. */
-static moeclip_code encode(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err) {
-  int32_t nobody[PIECE];
-  size_t each = (size_t)3 * (size_t)l->model->clip->sizes.image_size * (size_t)l->model->clip->sizes.image_size;
-  size_t embed = (size_t)l->model->clip->sizes.embed;
-  for (int i = 0; i < PIECE; i++) nobody[i] = MOECLIP_TASK_NONE;
-  for (int64_t at = 0; at < n; at += PIECE) {
-    int64_t count = n - at < PIECE ? n - at : PIECE;
-    MC_TRY(mc_picture_features(l, pixels + (size_t)at * each, count, nobody, NULL, NULL, out + (size_t)at * embed, err));
-  }
-  return MOECLIP_OK;
-}
-
-/* Of pictures in order, broken ones left out: their features, and which they are. */
+/* Of pictures in order, broken ones left out: their features by the present weights, and which they are. Every rank gets all. */
 typedef struct encoded {
+  moeclip_learner *l;
   float *features; /* [n, embed] */
   int64_t *index;  /* [n] in the source */
   int64_t n;
 } encoded;
 
-static moeclip_code encode_batch(mc_learning *run, const mc_shared_batch *batch, encoded *out, moeclip_error *err) {
-  moeclip_learner *l = run->l;
+static moeclip_code encode_batch(void *context, const mc_shared_batch *batch, moeclip_error *err) {
+  encoded *out = context;
+  moeclip_learner *l = out->l;
+  moeclip_comm *comm = l->model->options.comm;
   size_t embed = (size_t)l->model->clip->sizes.embed;
-  int64_t first = run->comm ? batch->begin[moeclip_comm_rank(run->comm)] : 0;
+  int64_t first = comm ? batch->begin[moeclip_comm_rank(comm)] : 0;
   float *features = out->features + (size_t)out->n * embed;
   int64_t *index = out->index + out->n;
-  MC_TRY(moeclip_comm_agree(run->comm, encode(l, batch->own.pixels, batch->own.n, features + (size_t)first * embed, err), err));
+  moeclip_code code = mc_plain_pictures(l, batch->own.pixels, batch->own.n, features + (size_t)first * embed, err);
+  MC_TRY(moeclip_comm_agree(comm, code, err));
   for (int i = 0; i < batch->own.n; i++) index[first + i] = (int64_t)batch->own.index[i];
-  if (run->comm) {
-    mc_comm_gather_rows(run->comm, features, embed * sizeof *features, batch->begin);
-    mc_comm_gather_rows(run->comm, index, sizeof *index, batch->begin);
+  if (comm) {
+    mc_comm_gather_rows(comm, features, embed * sizeof *features, batch->begin);
+    mc_comm_gather_rows(comm, index, sizeof *index, batch->begin);
   }
   out->n += batch->n_all;
   return MOECLIP_OK;
 }
 
 static moeclip_code encode_source(mc_learning *run, const mc_image_source *source, encoded *out, moeclip_error *err) {
-  moeclip_learner *l = run->l;
   const moeclip_task_options *o = run->options;
-  size_t embed = (size_t)l->model->clip->sizes.embed;
-  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size,
-                               .batch = o->batch,
-                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
-  mc_shared_loader *loader;
-  mc_watch watch;
+  size_t embed = (size_t)run->l->model->clip->sizes.embed;
+  int64_t n_images;
+  out->l = run->l;
   out->features = mc_alloc(source->count, embed * sizeof *out->features);
   out->index = mc_alloc(source->count, sizeof *out->index);
   moeclip_code code =
       out->features && out->index ? MOECLIP_OK : mc_fail_memory(err, source->count * embed * sizeof(float), "features");
   MC_TRY(moeclip_comm_agree(run->comm, code, err));
-  MC_TRY(mc_shared_loader_create(run->comm, source, &options, NULL, &loader, err)); /* broken pictures were told of already */
-  mc_watch_begin(&watch, run->callbacks, "exemplars", l->tasks[l->n_tasks - 1].name, (int64_t)mc_shared_loader_batches(loader),
-                 1e9);
-  watch.progress.loss = watch.progress.learning_rate = NAN;
-  for (;;) {
-    mc_shared_batch batch;
-    bool end = false, stop = false;
-    code = mc_shared_loader_next(loader, &batch, &end, err);
-    if (end || code != MOECLIP_OK) break;
-    code = encode_batch(run, &batch, out, err);
-    if (code != MOECLIP_OK) break;
-    watch.progress.step++;
-    watch.progress.images = out->n;
-    mc_watch_step(&watch, &stop);
-    if (moeclip_comm_any(run->comm, stop)) {
-      code = moeclip_comm_agree(run->comm, mc_watch_cancelled(&watch, err), err);
-      break;
-    }
-  }
-  mc_shared_loader_destroy(loader);
-  return code;
+  /* Broken pictures were told of already. */
+  const char *name = run->l->tasks[run->l->n_tasks - 1].name;
+  mc_pass pass = {source, o->batch, o->loader_threads, run->callbacks, false, "exemplars", name};
+  return mc_pass_over(run->l, &pass, encode_batch, out, &n_images, NULL, err);
 }
 
 /* The next exemplars of all tasks. */
@@ -318,7 +280,7 @@ static moeclip_code herd_class(const mc_learning *run, const encoded *e, int32_t
 
 static moeclip_code herd(mc_learning *run, const encoded *e, choice *next, moeclip_error *err) {
   moeclip_learner *l = run->l;
-  int64_t all = class_count(l, l->n_tasks), most = l->options.exemplars / all;
+  int64_t all = mc_class_count(l, l->n_tasks), most = l->options.exemplars / all;
   int size = l->model->clip->sizes.image_size;
   MC_TRY(mc_kept_create(&next->pictures, most * all, size, err));
   next->pictures.n = 0;
@@ -338,7 +300,7 @@ static moeclip_code herd(mc_learning *run, const encoded *e, choice *next, moecl
 /* means [classes, embed] of the exemplars, by the present weights. Each rank encodes its share. */
 static moeclip_code average(mc_learning *run, const choice *next, float *means, moeclip_error *err) {
   moeclip_learner *l = run->l;
-  int64_t n = next->pictures.n, embed = l->model->clip->sizes.embed, all = class_count(l, l->n_tasks);
+  int64_t n = next->pictures.n, embed = l->model->clip->sizes.embed, all = mc_class_count(l, l->n_tasks);
   int ranks = moeclip_comm_size(run->comm), rank = moeclip_comm_rank(run->comm);
   float *features = mc_alloc((size_t)n, (size_t)embed * sizeof *features), *norm = mc_alloc((size_t)all, sizeof *norm);
   double *sums = calloc((size_t)(all * embed) + 1, sizeof *sums);
@@ -347,8 +309,8 @@ static moeclip_code average(mc_learning *run, const choice *next, float *means, 
       features && norm && sums && begin ? MOECLIP_OK : mc_fail_memory(err, (size_t)(n * embed) * sizeof *features, "means");
   if (code == MOECLIP_OK) {
     for (int r = 0; r <= ranks; r++) begin[r] = mc_comm_share(run->comm, n, r);
-    code = encode(l, next->pictures.pixels + (size_t)begin[rank] * mc_kept_each(&next->pictures), begin[rank + 1] - begin[rank],
-                  features + begin[rank] * embed, err);
+    const uint8_t *own = next->pictures.pixels + (size_t)begin[rank] * mc_kept_each(&next->pictures);
+    code = mc_plain_pictures(l, own, begin[rank + 1] - begin[rank], features + begin[rank] * embed, err);
   }
   code = moeclip_comm_agree(run->comm, code, err);
   /* NOLINTBEGIN(clang-analyzer-*): all ranks have what they asked for, or the code says otherwise */
@@ -373,7 +335,7 @@ static moeclip_code keep_exemplars(mc_learning *run, moeclip_learn_report *repor
   moeclip_learner *l = run->l;
   icarl *k = l->own;
   rehearsing *r = run->scratch;
-  int64_t all = class_count(l, l->n_tasks);
+  int64_t all = mc_class_count(l, l->n_tasks);
   double began = mc_now();
   encoded e = {0};
   choice next = {0};

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "learn/columns.h"
 #include "learn/probe.h"
+#include "learn/restore.h"
 
 typedef struct probe {
   float *weights;       /* [n_columns, embed + 1] the heads of all finished tasks, one after another; the bias comes last */
@@ -14,12 +15,6 @@ typedef struct probe {
   int64_t *seen_labels; /* [n_seen] in the task's own classes */
   int64_t n_seen, room;
 } probe;
-
-static int64_t class_count(const moeclip_learner *l, int n_tasks) {
-  int64_t n = 0;
-  for (int t = 0; t < n_tasks; t++) n += (int64_t)l->tasks[t].n_classes;
-  return n;
-}
 
 static int64_t width_of(const moeclip_learner *l) { return l->model->clip->sizes.embed + 1; }
 
@@ -70,10 +65,6 @@ static moeclip_code store(moeclip_learner *l, moeclip_tensors *out, moeclip_erro
   return moeclip_tensors_add(out, "probe.labels", MOECLIP_I64, 1, seen, p->seen_labels, 1, err);
 }
 
-static moeclip_code wrong(moeclip_error *err, const char *name) {
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "damaged state: %s has the wrong shape or values, or is missing", name);
-}
-
 /* Room for as many pictures in all. */
 static moeclip_code make_room(probe *p, int64_t n, int64_t embed, moeclip_error *err) {
   if (n <= p->room) return MOECLIP_OK;
@@ -100,19 +91,21 @@ static moeclip_code restore_seen(moeclip_learner *l, const moeclip_tensors *in, 
   int64_t embed = width_of(l) - 1;
   if (!seen && !labels) return MOECLIP_OK;
   if (!seen || seen->dtype != MOECLIP_F32 || seen->rank != 2 || seen->shape[0] < 1 || seen->shape[1] != embed) {
-    return wrong(err, "probe.pictures");
+    return mc_damaged_tensor(err, "probe.pictures");
   }
   int64_t n = seen->shape[0];
   if (!labels || labels->dtype != MOECLIP_I64 || labels->rank != 1 || labels->shape[0] != n || l->n_tasks == 0) {
-    return wrong(err, "probe.labels");
+    return mc_damaged_tensor(err, "probe.labels");
   }
   MC_TRY(make_room(p, n, embed, err));
   memcpy(p->seen, seen->data, seen->n_bytes);
   memcpy(p->seen_labels, labels->data, labels->n_bytes);
   p->n_seen = n;
-  if (!all_finite(p->seen, n * embed)) return wrong(err, "probe.pictures");
+  if (!all_finite(p->seen, n * embed)) return mc_damaged_tensor(err, "probe.pictures");
   for (int64_t i = 0; i < n; i++) {
-    if (p->seen_labels[i] < 0 || p->seen_labels[i] >= (int64_t)l->tasks[l->n_tasks - 1].n_classes) return wrong(err, "probe.labels");
+    if (p->seen_labels[i] < 0 || p->seen_labels[i] >= (int64_t)l->tasks[l->n_tasks - 1].n_classes) {
+      return mc_damaged_tensor(err, "probe.labels");
+    }
   }
   return MOECLIP_OK;
 }
@@ -120,19 +113,13 @@ static moeclip_code restore_seen(moeclip_learner *l, const moeclip_tensors *in, 
 static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, moeclip_error *err) {
   MC_TRY(create(l, err));
   probe *p = l->own;
-  const moeclip_tensor *t = moeclip_tensors_find(in, "probe.weights");
-  int64_t all = class_count(l, l->n_tasks), finished = l->n_tasks > 0 ? class_count(l, l->n_tasks - 1) : 0;
+  int64_t all = mc_class_count(l, l->n_tasks), finished = mc_class_count(l, l->n_tasks - 1), n = -1;
   MC_TRY(restore_seen(l, in, err));
-  if (!t) return l->n_tasks < 2 ? MOECLIP_OK : wrong(err, "probe.weights");
-  if (t->dtype != MOECLIP_F32 || t->rank != 2 || t->shape[0] < 1 || (t->shape[0] != all && t->shape[0] != finished) ||
-      t->shape[1] != width_of(l)) {
-    return wrong(err, "probe.weights");
-  }
-  p->weights = mc_alloc(t->n_bytes, 1);
-  if (!p->weights) return mc_fail_memory(err, t->n_bytes, "a state");
-  memcpy(p->weights, t->data, t->n_bytes);
-  p->n_columns = t->shape[0];
-  return all_finite(p->weights, t->shape[0] * t->shape[1]) ? MOECLIP_OK : wrong(err, "probe.weights");
+  if (!moeclip_tensors_find(in, "probe.weights")) return l->n_tasks < 2 ? MOECLIP_OK : mc_damaged_tensor(err, "probe.weights");
+  MC_TRY(mc_rows_restore(in, "probe.weights", &n, width_of(l), &p->weights, err));
+  if (n != all && n != finished) return mc_damaged_tensor(err, "probe.weights");
+  p->n_columns = n;
+  return MOECLIP_OK;
 }
 
 /* --- learning ---------------------------------------------------------------------------------------------------------- */
@@ -148,20 +135,12 @@ static moeclip_code begin_task(mc_learning *run, moeclip_learn_report *report, m
 static moeclip_code step(mc_learning *run, mc_training_step *s, double *loss, moeclip_error *err) {
   moeclip_learner *l = run->l;
   probe *p = l->own;
-  moeclip_model *m = s->model;
   int64_t embed = width_of(l) - 1, first = run->comm ? s->begin[moeclip_comm_rank(run->comm)] : 0;
-  int64_t size = m->clip->sizes.image_size;
-  const int64_t piece = 64; /* so that memory does not grow with the batch */
-  mc_encoder encoder = {.clip = s->clip};
   *loss = NAN;
   moeclip_code code = make_room(p, p->n_seen + s->n_all, embed, err);
   float *features = p->seen + p->n_seen * embed;
   int64_t *labels = p->seen_labels + p->n_seen;
-  for (int64_t at = 0; code == MOECLIP_OK && at < s->n; at += piece) {
-    int64_t count = s->n - at < piece ? s->n - at : piece;
-    code = mc_encode_images(m->compute, &encoder, s->images + at * 3 * size * size, count, features + (first + at) * embed, NULL,
-                            &m->arena, err);
-  }
+  if (code == MOECLIP_OK) code = mc_plain_images(s->model, s->clip, s->images, s->n, features + first * embed, err);
   MC_TRY(moeclip_comm_agree(run->comm, code, err));
   for (int64_t i = 0; i < s->n; i++) labels[first + i] = s->labels[i];
   if (run->comm) {

@@ -6,12 +6,13 @@
 
 #include "base/memory.h"
 #include "learn/kept.h"
+#include "learn/pass.h"
+#include "learn/restore.h"
 #include "learn/tuned.h"
 #include "train/distill.h"
-#include "train/shared_loader.h"
 
 #define AVERAGE "average."
-enum { MOST_PICTURES = 1 << 20, MOST_SENTENCES = 16384, PIECE = 64 };
+enum { MOST_PICTURES = 1 << 20, MOST_SENTENCES = 16384, REFERENCE_BATCH = 64 };
 
 /* l->own */
 typedef struct zscl {
@@ -147,10 +148,9 @@ static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *
                                      moeclip_error *err) {
   zscl *z = l->own;
   moeclip_model *m = l->model;
-  mc_encoder encoder = {.clip = m->clip};
   size_t n_classes = moeclip_dataset_classes(dataset), n_templates = o->n_templates ? o->n_templates : 1, n;
   const char *const *templates = o->n_templates ? o->templates : mc_default_template;
-  int64_t embed = m->clip->sizes.embed, context = m->clip->sizes.context;
+  size_t embed = (size_t)m->clip->sizes.embed;
   int32_t *rows = NULL;
   if (!mc_mul_size(n_classes, n_templates, &n) || n < 2 || n > MOST_SENTENCES) {
     return mc_fail(
@@ -159,14 +159,11 @@ static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *
         moeclip_dataset_path(dataset), n_templates, (int)MOST_SENTENCES, n_classes, n_templates);
   }
   const char **classes = mc_alloc(n_classes, sizeof *classes);
-  z->texts = mc_alloc(n, (size_t)embed * sizeof *z->texts);
-  moeclip_code code = classes && z->texts ? MOECLIP_OK : mc_fail_memory(err, n * (size_t)embed * sizeof *z->texts, "sentences");
+  z->texts = mc_alloc(n, embed * sizeof *z->texts);
+  moeclip_code code = classes && z->texts ? MOECLIP_OK : mc_fail_memory(err, n * embed * sizeof *z->texts, "sentences");
   for (size_t c = 0; code == MOECLIP_OK && c < n_classes; c++) classes[c] = moeclip_dataset_class_name(dataset, c);
   if (code == MOECLIP_OK) code = mc_model_prompts(m, templates, n_templates, classes, n_classes, &rows, err);
-  for (int64_t at = 0; code == MOECLIP_OK && at < (int64_t)n; at += PIECE) {
-    int64_t count = (int64_t)n - at < PIECE ? (int64_t)n - at : PIECE;
-    code = mc_encode_texts(m->compute, &encoder, rows + at * context, count, z->texts + at * embed, NULL, &m->arena, err);
-  }
+  if (code == MOECLIP_OK) code = mc_plain_texts(m, m->clip, rows, (int64_t)n, z->texts, err);
   z->n_texts = (int64_t)n;
   free(rows);
   free(classes);
@@ -174,23 +171,17 @@ static moeclip_code encode_sentences(moeclip_learner *l, const moeclip_dataset *
 }
 
 /* Each rank decodes and encodes its share of a batch, and all keep the whole. */
-static moeclip_code keep_batch(moeclip_learner *l, const mc_shared_batch *batch, moeclip_error *err) {
+static moeclip_code keep_batch(void *context, const mc_shared_batch *batch, moeclip_error *err) {
+  moeclip_learner *l = context;
   zscl *z = l->own;
-  moeclip_model *m = l->model;
-  moeclip_comm *comm = m->options.comm;
-  size_t each = mc_kept_each(&z->pictures), embed = (size_t)m->clip->sizes.embed;
+  moeclip_comm *comm = l->model->options.comm;
+  size_t each = mc_kept_each(&z->pictures), embed = (size_t)l->model->clip->sizes.embed;
   int64_t first = comm ? batch->begin[moeclip_comm_rank(comm)] : 0;
   uint8_t *pixels = z->pictures.pixels + (size_t)z->pictures.n * each;
   float *features = z->features + (size_t)z->pictures.n * embed;
-  int32_t *nobody = mc_alloc((size_t)batch->own.n, sizeof *nobody);
-  moeclip_code code = nobody ? MOECLIP_OK : mc_fail_memory(err, (size_t)batch->own.n * sizeof *nobody, "a batch");
-  for (int i = 0; code == MOECLIP_OK && i < batch->own.n; i++) nobody[i] = MOECLIP_TASK_NONE;
-  if (code == MOECLIP_OK && batch->own.n > 0) {
-    memcpy(pixels + (size_t)first * each, batch->own.pixels, (size_t)batch->own.n * each);
-    /* No task is known yet: these are the untouched weights. */
-    code = mc_picture_features(l, batch->own.pixels, batch->own.n, nobody, NULL, NULL, features + (size_t)first * embed, err);
-  }
-  free(nobody);
+  if (batch->own.n > 0) memcpy(pixels + (size_t)first * each, batch->own.pixels, (size_t)batch->own.n * each);
+  /* No task is known yet: these are the untouched weights. */
+  moeclip_code code = mc_plain_pictures(l, batch->own.pixels, batch->own.n, features + (size_t)first * embed, err);
   MC_TRY(moeclip_comm_agree(comm, code, err));
   if (comm) {
     mc_comm_gather_rows(comm, pixels, each, batch->begin);
@@ -198,40 +189,6 @@ static moeclip_code keep_batch(moeclip_learner *l, const mc_shared_batch *batch,
   }
   z->pictures.n += batch->n_all;
   return MOECLIP_OK;
-}
-
-static moeclip_code keep_pictures(moeclip_learner *l, const mc_image_source *source, const moeclip_task_options *o,
-                                  const moeclip_callbacks *callbacks, moeclip_learn_report *report, moeclip_error *err) {
-  moeclip_comm *comm = l->model->options.comm;
-  /* Always the same batch: what is kept does not depend on the task's. */
-  mc_loader_options options = {.image_size = l->model->clip->sizes.image_size,
-                               .batch = PIECE,
-                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute)};
-  mc_shared_loader *loader;
-  mc_watch watch;
-  MC_TRY(mc_shared_loader_create(comm, source, &options, callbacks, &loader, err));
-  mc_watch_begin(&watch, callbacks, "reference", "reference", (int64_t)mc_shared_loader_batches(loader), 1e9);
-  watch.progress.loss = watch.progress.learning_rate = NAN;
-  moeclip_code code = MOECLIP_OK;
-  for (;;) {
-    mc_shared_batch batch;
-    bool end = false, stop = false;
-    code = mc_shared_loader_next(loader, &batch, &end, err);
-    if (end || code != MOECLIP_OK) break;
-    code = keep_batch(l, &batch, err);
-    if (code != MOECLIP_OK) break;
-    watch.progress.step++;
-    watch.progress.images += batch.n_all;
-    mc_watch_step(&watch, &stop);
-    if (moeclip_comm_any(comm, stop)) {
-      code = moeclip_comm_agree(comm, mc_watch_cancelled(&watch, err), err);
-      break;
-    }
-  }
-  report->images = watch.progress.images;
-  report->broken = mc_shared_loader_broken(loader);
-  mc_shared_loader_destroy(loader);
-  return code;
 }
 
 static moeclip_code reference(moeclip_learner *l, const moeclip_dataset *dataset, const moeclip_task_options *options,
@@ -257,7 +214,11 @@ static moeclip_code reference(moeclip_learner *l, const moeclip_dataset *dataset
     if (!z->features) code = mc_fail_memory(err, n * embed * sizeof *z->features, "pictures");
   }
   code = moeclip_comm_agree(l->model->options.comm, code, err);
-  if (code == MOECLIP_OK) code = keep_pictures(l, &source, options, callbacks, report, err);
+  if (code == MOECLIP_OK) {
+    /* Always the same batch: what is kept does not depend on the task's. */
+    mc_pass pass = {&source, REFERENCE_BATCH, options->loader_threads, callbacks, true, "reference", "reference"};
+    code = mc_pass_over(l, &pass, keep_batch, l, &report->images, &report->broken, err);
+  }
   if (code != MOECLIP_OK) forget_reference(z);
   free(order);
   return code;

@@ -17,14 +17,6 @@ static int by_text(const void *a, const void *b) {
   return order ? order : x->at < y->at ? -1 : x->at > y->at;
 }
 
-static moeclip_code fill_template(const char *template, const char *class_name, char **out, moeclip_error *err) {
-  const char *hole = strstr(template, "{}");
-  *out = NULL;
-  if (!hole) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name", template);
-  *out = mc_format("%.*s%s%s", (int)(hole - template), template, class_name, hole + 2);
-  return *out ? MOECLIP_OK : mc_fail_memory(err, strlen(template) + strlen(class_name), "a prompt");
-}
-
 /* all [n_classes] sorted by text: the first of each text stays, in order of class. */
 static void unite(mc_rehearsal *r, prompt_of_class *all) {
   char **first = r->prompts; /* by class, until they are moved together */
@@ -55,10 +47,8 @@ static void unite(mc_rehearsal *r, prompt_of_class *all) {
 
 moeclip_code mc_rehearsal_init(mc_rehearsal *r, const moeclip_learner *l, moeclip_error *err) {
   *r = (mc_rehearsal){0};
-  for (int t = 0; t < l->n_tasks; t++) {
-    if (t + 1 == l->n_tasks) r->n_old = r->n_classes;
-    r->n_classes += l->tasks[t].n_classes;
-  }
+  r->n_classes = (size_t)mc_class_count(l, l->n_tasks);
+  r->n_old = (size_t)mc_class_count(l, l->n_tasks - 1);
   if (r->n_classes > INT32_MAX) return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%zu classes are too many", r->n_classes);
   r->prompts = mc_alloc(r->n_classes, sizeof *r->prompts);
   r->prompt_of = mc_alloc(r->n_classes, sizeof *r->prompt_of);
@@ -70,7 +60,7 @@ moeclip_code mc_rehearsal_init(mc_rehearsal *r, const moeclip_learner *l, moecli
     const mc_task *task = &l->tasks[t];
     for (size_t c = 0; code == MOECLIP_OK && c < task->n_classes; c++, n++) {
       all[n].at = n;
-      code = fill_template(task->templates[0], task->classes[c], &all[n].text, err);
+      code = mc_fill_template(task->templates[0], task->classes[c], &all[n].text, err);
     }
   }
   if (code == MOECLIP_OK) {

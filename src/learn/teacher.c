@@ -6,15 +6,12 @@
 #include "base/memory.h"
 #include "train/distill.h"
 
-enum { PIECE = 64 }; /* so that memory does not grow with the batch or the classes */
-
 moeclip_code mc_teacher_init(mc_teacher *t, const mc_learning *run, mc_clip *before, const char *template,
                              const char *const *classes, size_t n_classes, double weight, double temperature,
                              moeclip_error *err) {
   moeclip_model *m = run->l->model;
-  mc_encoder encoder = {.clip = before};
   size_t batch = (size_t)run->options->batch;
-  int64_t n = (int64_t)n_classes, embed = before->sizes.embed, context = before->sizes.context;
+  int64_t n = (int64_t)n_classes, embed = before->sizes.embed;
   int32_t *rows = NULL;
   *t = (mc_teacher){.texts = mc_alloc(n_classes, (size_t)embed * sizeof *t->texts),
                     .pictures = mc_alloc(batch, (size_t)embed * sizeof *t->pictures),
@@ -23,22 +20,14 @@ moeclip_code mc_teacher_init(mc_teacher *t, const mc_learning *run, mc_clip *bef
   t->distillation = (mc_distillation){
       .texts = t->texts, .n_texts = n, .targets = t->targets, .weight = (float)weight, .temperature = (float)temperature};
   moeclip_code code = mc_model_prompts(m, &template, 1, classes, n_classes, &rows, err);
-  for (int64_t at = 0; code == MOECLIP_OK && at < n; at += PIECE) {
-    code = mc_encode_texts(m->compute, &encoder, rows + at * context, n - at < PIECE ? n - at : PIECE, t->texts + at * embed,
-                           NULL, &m->arena, err);
-  }
+  if (code == MOECLIP_OK) code = mc_plain_texts(m, before, rows, n, t->texts, err);
   free(rows);
   return code;
 }
 
 static moeclip_code ask(mc_teacher *t, mc_clip *before, const mc_training_step *s, moeclip_error *err) {
-  mc_encoder encoder = {.clip = before};
-  int64_t embed = before->sizes.embed, size = before->sizes.image_size;
-  for (int64_t at = 0; at < s->n; at += PIECE) {
-    MC_TRY(mc_encode_images(s->model->compute, &encoder, s->images + at * 3 * size * size,
-                            s->n - at < PIECE ? s->n - at : PIECE, t->pictures + at * embed, NULL, &s->model->arena, err));
-  }
-  return mc_soft_targets(s->model->compute, t->pictures, s->n, t->texts, t->distillation.n_texts, embed,
+  MC_TRY(mc_plain_images(s->model, before, s->images, s->n, t->pictures, err));
+  return mc_soft_targets(s->model->compute, t->pictures, s->n, t->texts, t->distillation.n_texts, before->sizes.embed,
                          expf(before->logit_scale.value[0]) / t->distillation.temperature, t->targets, err);
 }
 

@@ -186,12 +186,18 @@ moeclip_code moeclip_encode_texts(moeclip_model *m, const char *const *texts, in
   return code;
 }
 
+moeclip_code mc_fill_template(const char *template, const char *class_name, char **out, moeclip_error *err) {
+  const char *hole = strstr(template, "{}");
+  *out = NULL;
+  if (!hole) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name", template);
+  *out = mc_format("%.*s%s%s", (int)(hole - template), template, class_name, hole + 2);
+  return *out ? MOECLIP_OK : mc_fail_memory(err, strlen(template) + strlen(class_name), "a prompt");
+}
+
 static moeclip_code prompt_row(const moeclip_model *m, const char *template, const char *class_name, int32_t *row,
                                moeclip_error *err) {
-  const char *hole = strstr(template, "{}");
-  if (!hole) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the prompt template \"%s\" has no {} for the class name", template);
-  char *text = mc_format("%.*s%s%s", (int)(hole - template), template, class_name, hole + 2);
-  if (!text) return mc_fail_memory(err, strlen(template) + strlen(class_name), "a prompt");
+  char *text;
+  MC_TRY(mc_fill_template(template, class_name, &text, err));
   moeclip_code code = moeclip_tokenizer_row(m->tokenizer, text, row, m->clip->sizes.context, NULL, err);
   free(text);
   return code;

@@ -20,6 +20,9 @@ struct moeclip_model {
 /* Another set of the same model's parameters, to be changed (fine-tuning). Borrows nothing. */
 moeclip_code mc_model_copy_clip(const moeclip_model *model, mc_clip **out, moeclip_error *err);
 
+/* The prompt for a class name: *out is freed by the caller with free. A template without {} is an error. */
+moeclip_code mc_fill_template(const char *template, const char *class_name, char **out, moeclip_error *err);
+
 /* Token rows [n_texts, context] of class names put into prompt templates: row i is templates[i / n_classes] filled with
  * classes[i % n_classes]. A template without {} is an error. *rows is freed by the caller with free. */
 moeclip_code mc_model_prompts(const moeclip_model *model, const char *const *templates, size_t n_templates,

@@ -207,19 +207,10 @@ static moeclip_code take_templates(mc_learn_ask *a, const json_t *value, moeclip
   return a->templates ? MOECLIP_OK : mc_fail_memory(err, n * 64, "templates");
 }
 
-bool mc_find_method(const char *name, moeclip_mode *out) {
-  for (int m = 0; moeclip_mode_name((moeclip_mode)m); m++) {
-    if (strcmp(moeclip_mode_name((moeclip_mode)m), name) != 0) continue;
-    *out = (moeclip_mode)m;
-    return true;
-  }
-  return false;
-}
-
 static moeclip_code take_method(mc_learn_ask *a, const json_t *value, moeclip_error *err) {
   moeclip_mode mode;
   MC_TRY(take_text(value, "method", &a->method, err));
-  if (mc_find_method(a->method, &mode)) return MOECLIP_OK;
+  if (moeclip_mode_find(a->method, &mode)) return MOECLIP_OK;
   return mc_fail(err, MOECLIP_ERROR_ARGUMENT,
                  "\"method\": there is no method \"%.60s\"; \"moe\", \"finetune\" and \"analytic\" are some", a->method);
 }

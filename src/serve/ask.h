@@ -54,9 +54,6 @@ moeclip_code mc_learn_ask_field(json_t *object, const char *name, const char *te
 json_t *mc_learn_ask_json(const mc_learn_ask *a);
 void mc_learn_ask_clear(mc_learn_ask *a);
 
-/* The method of that name. */
-bool mc_find_method(const char *name, moeclip_mode *out);
-
 /* UTF-8 of 1 to 100 bytes that can be the name of a folder. */
 moeclip_code mc_check_task_name(const char *name, moeclip_error *err);
 

@@ -133,7 +133,7 @@ static moeclip_code open_learner(running *r, moeclip_error *err) {
   } else {
     moeclip_learner_options learner = o->learner;
     learner.alexnet = o->alexnet;
-    if (r->job->ask.method) mc_find_method(r->job->ask.method, &learner.mode);
+    if (r->job->ask.method) moeclip_mode_find(r->job->ask.method, &learner.mode);
     MC_TRY(moeclip_learner_create(r->model, &learner, &r->learner, err));
   }
   for (int t = 0; t < moeclip_learner_tasks(r->learner); t++) {
@@ -151,8 +151,10 @@ static moeclip_code learn_reference(running *r, const moeclip_callbacks *callbac
   moeclip_learner_options is;
   moeclip_dataset *d = NULL;
   moeclip_learner_get_options(r->learner, &is);
-  bool uses = is.mode == MOECLIP_MODE_ZSCL || (is.mode == MOECLIP_MODE_MOE && is.use_selector);
-  if (!path || !uses || moeclip_learner_tasks(r->learner) > 0 || moeclip_learner_has_reference(r->learner)) return MOECLIP_OK;
+  if (!path || !moeclip_uses_reference(&is) || moeclip_learner_tasks(r->learner) > 0 ||
+      moeclip_learner_has_reference(r->learner)) {
+    return MOECLIP_OK;
+  }
   moeclip_dataset_options_defaults(&data);
   MC_TRY(moeclip_dataset_open(path, &data, &d, err));
   moeclip_code code = moeclip_learner_learn_reference(r->learner, d, NULL, callbacks, NULL, err);
