@@ -16,6 +16,8 @@
 
 #define FORMAT "moeclip cil 1"
 #define MAX_JSON_BYTES ((size_t)256 << 20)
+/* What the step that is under way took, until it stands among the steps. */
+#define LEARNING "learning"
 
 typedef struct running {
   mc_cil_plan plan;
@@ -166,6 +168,7 @@ static moeclip_code take_older(running *r, moeclip_error *err) {
   } else {
     mc_json_set(&r->root, "steps", json_incref(json_object_get(old, "steps")));
     mc_json_set(&r->root, "zero_shot", json_incref(json_object_get(old, "zero_shot")));
+    if (json_is_object(json_object_get(old, LEARNING))) mc_json_set(&r->root, LEARNING, json_incref(json_object_get(old, LEARNING)));
     if (json_object_get(old, "provenance")) mc_json_set(&r->root, "provenance", json_incref(json_object_get(old, "provenance")));
     if (!r->root) code = mc_fail_memory(err, 4096, "results");
   }
@@ -241,8 +244,17 @@ static moeclip_code measure_zero_shot(running *r, moeclip_error *err) {
   return code == MOECLIP_OK ? write_results(r, err) : code;
 }
 
-/* Accuracy over all classes seen after `step` steps, by the step that taught them. learned: of this run, or NULL. */
-static moeclip_code measure_step(running *r, int step, const moeclip_learn_report *learned, moeclip_error *err) {
+/* What only this run knows of the step, written before the state: once that is saved, nobody learns the step again. */
+static moeclip_code tell_learned(running *r, int step, const moeclip_learn_report *learned, moeclip_error *err) {
+  mc_json_set(&r->root, LEARNING,
+              json_pack("{s:i, s:{s:I, s:I, s:I, s:o, s:o}}", "step", step, "learned", "iterations", (json_int_t)learned->iterations,
+                        "images", (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
+                        mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
+  return r->root ? write_results(r, err) : mc_fail_memory(err, 4096, "results");
+}
+
+/* Accuracy over all classes seen after `step` steps, by the step that taught them. */
+static moeclip_code measure_step(running *r, int step, moeclip_error *err) {
   moeclip_dataset *seen = NULL;
   moeclip_evaluation e = {0};
   moeclip_code code = select_classes(r, 0, classes_after(r, step), "classes so far", &seen, err);
@@ -263,13 +275,11 @@ static moeclip_code measure_step(running *r, int step, const moeclip_learn_repor
     json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy",
                             mc_json_real(e.accuracy), "n", (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken",
                             (json_int_t)e.n_broken, "by_step", by_step, "evaluation_seconds", mc_json_real(e.seconds));
-    if (learned) {
-      mc_json_set(
-          &one, "learned",
-          json_pack("{s:I, s:I, s:I, s:o, s:o}", "iterations", (json_int_t)learned->iterations, "images",
-                    (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
-                    mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
+    const json_t *learning = json_object_get(r->root, LEARNING);
+    if (json_integer_value(json_object_get(learning, "step")) == step) {
+      mc_json_set(&one, "learned", json_incref(json_object_get(learning, "learned")));
     }
+    json_object_del(r->root, LEARNING);
     if (json_array_append_new(json_object_get(r->root, "steps"), one) != 0) code = mc_fail_memory(err, 4096, "results");
     if (!r->plan.o.json) {
       printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step),
@@ -322,10 +332,11 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
   moeclip_dataset_destroy(d);
   mc_progress_end(&r->progress);
   MC_TRY(code);
+  MC_TRY(tell_learned(r, step, &report, err));
   MC_TRY(moeclip_learner_save(r->learner, r->state, err));
   if (mc_is_writer() && unlink(r->checkpoint) != 0 && errno != ENOENT) mc_warn("%s: cannot remove: %s", r->checkpoint, strerror(errno));
   if (mc_stop_signal_of_any()) return stopped(err);
-  return measure_step(r, step, &report, err);
+  return measure_step(r, step, err);
 }
 
 /* --- the whole --------------------------------------------------------------------------------------------------- */
@@ -361,7 +372,7 @@ static moeclip_code run(running *r, const mc_args *args, moeclip_error *err) {
   MC_TRY(mc_agree(open_everything(r, args, err), err));
   MC_TRY(measure_zero_shot(r, err));
   int known = moeclip_learner_tasks(r->learner);
-  if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, NULL, err));
+  if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, err));
   MC_TRY(learn_reference(r, err));
   for (int step = known + 1; step <= r->n_steps; step++) {
     if (mc_stop_signal_of_any()) return stopped(err);

@@ -67,10 +67,9 @@ def without_times(value):
     """JSON without what differs from run to run: times, and what a run tells of its own learning (steps of a run that was broken off)."""
     if isinstance(value, dict):
         kept = {k: without_times(v) for k, v in value.items() if "seconds" not in k and k not in ("learned", "peak_bytes")}
-        # matrix.json: of each task it must be told, by whichever run ended it. (A step of bench cil may be without.)
+        # Of each task and step it must be told, by whichever run ended it.
         learned = value.get("learned")
-        by_task = isinstance(learned, dict) and all(isinstance(v, dict) for v in learned.values())
-        return {**kept, "learned": sorted(learned)} if by_task else kept
+        return {**kept, "learned": sorted(learned)} if isinstance(learned, dict) else kept
     if isinstance(value, list):
         return [without_times(v) for v in value]
     return value
