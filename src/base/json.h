@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/status.h"
+
 /* Add a value (taken over, as jansson's _new functions do). When that fails, or the value is NULL because making it failed, the whole
  * is released and becomes NULL: it stays NULL from there on, json_pack refuses it, json_dumps gives NULL, and whoever wanted it sees
  * that memory was short. */
@@ -17,5 +19,9 @@ char *mc_json_text(const json_t *whole, size_t flags);
 /* As json_loadb, which loses letters of a string that memory runs out for and still gives a value (jansson 2.14): read twice, and refused
  * when the two are not the same. *no_memory: why there is none. */
 json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *error, bool *no_memory);
+
+/* A file that moeclip wrote (at most 256 MiB), read back. *out: NULL when there is no such file. Keys that stand twice are refused.
+ * advice: what to do about one that is damaged, after its name and the reason. */
+moeclip_code mc_json_read_file(const char *path, const char *advice, json_t **out, moeclip_error *err);
 
 #endif

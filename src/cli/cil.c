@@ -14,11 +14,6 @@
 #include "base/memory.h"
 #include "moeclip/benchmark_data.h"
 
-#define FORMAT "moeclip cil 1"
-#define MAX_JSON_BYTES ((size_t)256 << 20)
-/* What the step that is under way took, until it stands among the steps. */
-#define LEARNING "learning"
-
 typedef struct running {
   mc_cil_plan plan;
   char *state, *checkpoint, *results;
@@ -143,43 +138,8 @@ static json_t *describe_run(const running *r) {
   return run;
 }
 
-static moeclip_code take_older(running *r, moeclip_error *err) {
-  uint8_t *data;
-  size_t n;
-  bool there;
-  MC_TRY(mc_file_exists(r->results, &there, err));
-  if (!there) return MOECLIP_OK;
-  MC_TRY(mc_file_read(r->results, MAX_JSON_BYTES, &data, &n, err));
-  json_error_t where;
-  bool no_memory = false;
-  json_t *old = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &no_memory);
-  free(data);
-  if (no_memory) return mc_fail_memory(err, n, r->results);
-  const char *format = json_string_value(json_object_get(old, "format"));
-  moeclip_code code = MOECLIP_OK;
-  if (!format || strcmp(format, FORMAT) != 0 || !json_is_array(json_object_get(old, "steps"))) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: not a file that moeclip bench cil has written; choose another folder with --out", r->results);
-  } else if (!json_equal(json_object_get(old, "run"), json_object_get(r->root, "run"))) {
-    code = mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                   "%s: holds the results of another run (other settings, data or model); choose another "
-                   "folder with --out",
-                   r->results);
-  } else {
-    mc_json_set(&r->root, "steps", json_incref(json_object_get(old, "steps")));
-    mc_json_set(&r->root, "zero_shot", json_incref(json_object_get(old, "zero_shot")));
-    if (json_is_object(json_object_get(old, LEARNING))) mc_json_set(&r->root, LEARNING, json_incref(json_object_get(old, LEARNING)));
-    if (json_object_get(old, "provenance")) mc_json_set(&r->root, "provenance", json_incref(json_object_get(old, "provenance")));
-    if (!r->root) code = mc_fail_memory(err, 4096, "results");
-  }
-  json_decref(old);
-  return code;
-}
-
 static moeclip_code open_results(running *r, moeclip_error *err) {
-  r->root = json_pack("{s:s, s:o, s:n, s:[]}", "format", FORMAT, "run", describe_run(r), "zero_shot", "steps");
-  if (!r->root) return mc_fail_memory(err, 4096, "results");
-  MC_TRY(take_older(r, err));
+  MC_TRY(mc_cil_results_open(r->results, describe_run(r), &r->root, err));
   /* Results of steps that the state does not know belong to a state that is gone. */
   json_t *steps = json_object_get(r->root, "steps");
   while ((int)json_array_size(steps) > moeclip_learner_tasks(r->learner))
@@ -244,15 +204,6 @@ static moeclip_code measure_zero_shot(running *r, moeclip_error *err) {
   return code == MOECLIP_OK ? write_results(r, err) : code;
 }
 
-/* What only this run knows of the step, written before the state: once that is saved, nobody learns the step again. */
-static moeclip_code tell_learned(running *r, int step, const moeclip_learn_report *learned, moeclip_error *err) {
-  mc_json_set(&r->root, LEARNING,
-              json_pack("{s:i, s:{s:I, s:I, s:I, s:o, s:o}}", "step", step, "learned", "iterations", (json_int_t)learned->iterations,
-                        "images", (json_int_t)learned->images, "trainable", (json_int_t)learned->trainable, "final_loss",
-                        mc_json_real(learned->final_loss), "seconds", mc_json_real(learned->seconds)));
-  return r->root ? write_results(r, err) : mc_fail_memory(err, 4096, "results");
-}
-
 /* Accuracy over all classes seen after `step` steps, by the step that taught them. */
 static moeclip_code measure_step(running *r, int step, moeclip_error *err) {
   moeclip_dataset *seen = NULL;
@@ -275,12 +226,7 @@ static moeclip_code measure_step(running *r, int step, moeclip_error *err) {
     json_t *one = json_pack("{s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "classes", classes, "accuracy",
                             mc_json_real(e.accuracy), "n", (json_int_t)e.n, "right", (json_int_t)e.n_right, "broken",
                             (json_int_t)e.n_broken, "by_step", by_step, "evaluation_seconds", mc_json_real(e.seconds));
-    const json_t *learning = json_object_get(r->root, LEARNING);
-    if (json_integer_value(json_object_get(learning, "step")) == step) {
-      mc_json_set(&one, "learned", json_incref(json_object_get(learning, "learned")));
-    }
-    json_object_del(r->root, LEARNING);
-    if (json_array_append_new(json_object_get(r->root, "steps"), one) != 0) code = mc_fail_memory(err, 4096, "results");
+    code = mc_cil_results_add(r->root, one, err);
     if (!r->plan.o.json) {
       printf("step %d of %d: %zu classes, accuracy %.2f %%\n", step, r->n_steps, classes_after(r, step),
              100 * e.accuracy);
@@ -332,7 +278,9 @@ static moeclip_code learn_step(running *r, int step, moeclip_error *err) {
   moeclip_dataset_destroy(d);
   mc_progress_end(&r->progress);
   MC_TRY(code);
-  MC_TRY(tell_learned(r, step, &report, err));
+  /* What only this run knows of the step is written first: once the state is saved, nobody learns the step again. */
+  MC_TRY(mc_cil_results_learned(&r->root, step, &report, err));
+  MC_TRY(write_results(r, err));
   MC_TRY(moeclip_learner_save(r->learner, r->state, err));
   if (mc_is_writer() && unlink(r->checkpoint) != 0 && errno != ENOENT) mc_warn("%s: cannot remove: %s", r->checkpoint, strerror(errno));
   if (mc_stop_signal_of_any()) return stopped(err);
@@ -372,7 +320,7 @@ static moeclip_code run(running *r, const mc_args *args, moeclip_error *err) {
   MC_TRY(mc_agree(open_everything(r, args, err), err));
   MC_TRY(measure_zero_shot(r, err));
   int known = moeclip_learner_tasks(r->learner);
-  if (mc_writer_says(known > (int)json_array_size(json_object_get(r->root, "steps")))) MC_TRY(measure_step(r, known, err));
+  if (mc_writer_says(known > (int)mc_cil_results_steps(r->root))) MC_TRY(measure_step(r, known, err));
   MC_TRY(learn_reference(r, err));
   for (int step = known + 1; step <= r->n_steps; step++) {
     if (mc_stop_signal_of_any()) return stopped(err);

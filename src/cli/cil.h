@@ -1,5 +1,5 @@
-/* `moeclip bench cil`: the class-incremental benchmark's settings (cil_options.c), running it (cil.c), its report
- * (cil_report.c). */
+/* `moeclip bench cil`: the class-incremental benchmark's settings (cil_options.c), running it (cil.c), what results.json
+ * says (cil_results.c), its report (cil_report.c). */
 #ifndef MC_CLI_CIL_H
 #define MC_CLI_CIL_H
 
@@ -40,6 +40,12 @@ int mc_cil_run(const mc_args *args);
  * [names], "accuracy", "n", "right", "by_step": [[right, n], ...], "learned": {...}}], "measures": {"average", "last",
  * "forgetting", ...}}.
  */
+/* *root: what the file says, when it is of the same run (taken over), else nothing measured yet. json_decref it in every case. */
+moeclip_code mc_cil_results_open(const char *path, json_t *run, json_t **root, moeclip_error *err);
+size_t mc_cil_results_steps(const json_t *root);
+/* What learning took of a step that is not measured yet; then the measured step, taken over, which that is added to. */
+moeclip_code mc_cil_results_learned(json_t **root, int step, const moeclip_learn_report *report, moeclip_error *err);
+moeclip_code mc_cil_results_add(json_t *root, json_t *measured, moeclip_error *err);
 /* The measures of the steps so far, into root. */
 moeclip_code mc_cil_summarise(json_t *root, moeclip_error *err);
 /* results.csv, table.txt and report.html. */

@@ -129,19 +129,6 @@ static moeclip_code command_of(const mc_args *args, const mc_compare_run *r, wor
 
 /* --- a run -------------------------------------------------------------------------------------------------------- */
 
-static moeclip_code read_json(const char *path, json_t **out, moeclip_error *err) {
-  uint8_t *data = NULL;
-  size_t n = 0;
-  json_error_t why;
-  bool no_memory = false;
-  MC_TRY(mc_file_read(path, (size_t)256 << 20, &data, &n, err));
-  *out = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &why, &no_memory);
-  free(data);
-  if (*out) return MOECLIP_OK;
-  return no_memory ? mc_fail_memory(err, n, path)
-                   : mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %s (line %d); remove its folder to run it again", path, why.text, why.line);
-}
-
 enum { LOCK_SECONDS = 30 };
 
 /* The run's log, held for as long as this process or the run's own lives. A comparison that was killed takes its run with it, but that
@@ -203,41 +190,6 @@ static moeclip_code spawn(const words *w, const mc_compare_run *r, double *peak,
   return code;
 }
 
-static double mean_of(const json_t *matrix, const char *key) {
-  const json_t *mean = json_object_get(json_object_get(matrix, key), "mean");
-  return json_is_number(mean) ? json_number_value(mean) : NAN;
-}
-
-static moeclip_code gather(mc_compare_run *r, size_t n_tasks, moeclip_error *err) {
-  json_t *matrix = NULL, *task;
-  const char *name;
-  char *path = mc_format("%s/matrix.json", r->folder);
-  moeclip_code code = path ? read_json(path, &matrix, err) : mc_fail_memory(err, 256, "a file name");
-  json_t *learned = json_object_get(matrix, "learned");
-  if (code == MOECLIP_OK && json_object_size(learned) != n_tasks) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: it tells of %zu learned tasks, not of %zu; remove this folder to run it again", path,
-                   json_object_size(learned), n_tasks);
-  }
-  if (code == MOECLIP_OK) {
-    r->zero_shot = mean_of(matrix, "zero_shot");
-    r->transfer = mean_of(matrix, "transfer");
-    r->average = mean_of(matrix, "average");
-    r->last = mean_of(matrix, "last");
-    /* What it read is what all of them read. */
-    json_decref(r->inputs);
-    r->inputs = json_incref(json_object_get(json_array_get(json_object_get(matrix, "provenance"), 0), "inputs"));
-    r->trained = r->seconds = 0;
-    json_object_foreach(learned, name, task) {
-      static const char *const parts[] = {"seconds", "selector_seconds", "probe_seconds"};
-      for (int k = 0; k < 3; k++) r->seconds += json_number_value(json_object_get(task, parts[k])) / (double)n_tasks;
-      r->trained += json_number_value(json_object_get(task, "trainable")) / (double)n_tasks;
-    }
-  }
-  json_decref(matrix);
-  free(path);
-  return code;
-}
-
 static json_t *words_json(const words *w) {
   json_t *array = json_array();
   for (size_t i = 1; i < w->n; i++) {
@@ -246,47 +198,29 @@ static json_t *words_json(const words *w) {
   return array;
 }
 
-/* What run.json says of a run that is done, or that began: the same command goes on with it, another one must not. */
+/* The same command goes on with what is there, another one must not. */
 static moeclip_code run_one(const mc_args *args, mc_compare_run *r, moeclip_error *err) {
   const mc_compare_options *o = args->options;
   words w = {0};
-  bool there = false;
-  json_t *known = NULL, *now = NULL;
-  char *path = mc_format("%s/run.json", r->folder);
-  moeclip_code code = path ? mc_make_folder(r->folder, err) : mc_fail_memory(err, 256, "a file name");
+  bool done = false;
+  json_t *command = NULL;
+  moeclip_code code = mc_make_folder(r->folder, err);
   if (code == MOECLIP_OK) code = command_of(args, r, &w, err);
-  if (code == MOECLIP_OK) code = mc_file_exists(path, &there, err);
-  if (code == MOECLIP_OK && there) code = read_json(path, &known, err);
-  now = words_json(&w);
-  if (code == MOECLIP_OK && !now) code = mc_fail_memory(err, 4096, "a command");
-  if (code == MOECLIP_OK && known && !json_equal(json_object_get(known, "command"), now)) {
-    code = mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: this run was made with other options; remove the folder, or take another --out",
-                   r->folder);
-  }
-  bool done = known && json_is_true(json_object_get(known, "done"));
-  double peak = json_number_value(json_object_get(known, "peak_bytes"));
-  for (int finished = 0; code == MOECLIP_OK && !done && finished < 2; finished++) {
+  if (code == MOECLIP_OK && !(command = words_json(&w))) code = mc_fail_memory(err, 4096, "a command");
+  if (code == MOECLIP_OK) code = mc_compare_begin(r->folder, command, &done, &r->peak, err);
+  if (code == MOECLIP_OK && !o->quiet) mc_warn("%s%s", r->folder, done ? " is done" : "");
+  if (code == MOECLIP_OK && !done) code = mc_compare_note(r->folder, command, false, r->peak, err);
+  if (code == MOECLIP_OK && !done) {
     double used = 0;
-    if (finished && !o->quiet) mc_warn("%s is done", r->folder);
-    if (!finished && !o->quiet) mc_warn("%s", r->folder);
-    if (finished) code = spawn(&w, r, &used, err);
-    moeclip_error failed = err ? *err : (moeclip_error){0};
-    if (used > peak) peak = used;
-    /* Written before and after: a run that was stopped had a peak, too. */
-    json_t *text = json_pack("{s:O, s:b, s:f}", "command", now, "done", finished && code == MOECLIP_OK, "peak_bytes", peak);
-    char *s = text ? mc_json_text(text, JSON_INDENT(1)) : NULL;
-    moeclip_code written = s ? mc_file_write(path, s, strlen(s), err) : mc_fail_memory(err, 4096, path);
-    if (code != MOECLIP_OK && err) *err = failed;
-    if (code == MOECLIP_OK) code = written;
-    free(s);
-    json_decref(text);
+    moeclip_error unwritten = {0};
+    code = spawn(&w, r, &used, err);
+    if (used > r->peak) r->peak = used; /* a run that was stopped had a peak, too */
+    moeclip_code written = mc_compare_note(r->folder, command, code == MOECLIP_OK, r->peak, &unwritten);
+    if (code == MOECLIP_OK && (code = written) != MOECLIP_OK) *err = unwritten;
   }
-  r->peak = peak;
-  json_decref(known);
-  json_decref(now);
+  json_decref(command);
   words_clear(&w);
-  free(path);
-  return code == MOECLIP_OK ? gather(r, args->n_positional, err) : code;
+  return code == MOECLIP_OK ? mc_compare_gather(r, args->n_positional, err) : code;
 }
 
 /* --- all ---------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* `moeclip bench compare`: its options (compare_options.c), running `learn` once for each method, order and seed (compare.c), and
- * what comes of them in one table and one picture (compare_report.c). */
+/* `moeclip bench compare`: its options (compare_options.c), running `learn` once for each method, order and seed (compare.c),
+ * what a run's folder tells (compare_files.c), and what comes of them in one table and one picture (compare_report.c). */
 #ifndef MC_CLI_COMPARE_H
 #define MC_CLI_COMPARE_H
 
@@ -31,6 +31,13 @@ typedef struct mc_compare_run {
 } mc_compare_run;
 
 int mc_compare_run_all(const mc_args *args);
+
+/* Was the run of this folder begun with this command (an array of words)? One of another command is refused. *done: it is at its end;
+ * *peak: bytes so far. */
+moeclip_code mc_compare_begin(const char *folder, const json_t *command, bool *done, double *peak, moeclip_error *err);
+moeclip_code mc_compare_note(const char *folder, json_t *command, bool done, double peak, moeclip_error *err);
+/* What came of a run that is done, from its matrix.json: zero_shot to seconds, and inputs. */
+moeclip_code mc_compare_gather(mc_compare_run *run, size_t n_tasks, moeclip_error *err);
 
 /* compare.txt, compare.json and compare.svg in the folder; *text (to be freed): what the first holds. runs: all of one method stand
  * together. */

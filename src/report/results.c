@@ -9,7 +9,6 @@
 #include "base/memory.h"
 
 #define FORMAT "moeclip matrix 1"
-#define MAX_JSON_BYTES ((size_t)256 << 20)
 
 static moeclip_code no_memory(moeclip_error *err) { return mc_fail_memory(err, 256, "results"); }
 
@@ -49,22 +48,10 @@ static moeclip_code check_shape(const json_t *root, const char *path, moeclip_er
 }
 
 static moeclip_code load(const char *path, json_t **out, moeclip_error *err) {
-  uint8_t *data;
-  size_t n;
-  json_error_t where;
+  json_t *root = NULL;
   *out = NULL;
-  bool there;
-  MC_TRY(mc_file_exists(path, &there, err));
-  if (!there) return MOECLIP_OK;
-  MC_TRY(mc_file_read(path, MAX_JSON_BYTES, &data, &n, err));
-  bool short_of_memory = false;
-  json_t *root = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &where, &short_of_memory);
-  free(data);
-  if (short_of_memory) return no_memory(err);
-  if (!root) {
-    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; remove it, or choose another folder with --results",
-                   path, where.line, where.text);
-  }
+  MC_TRY(mc_json_read_file(path, "remove it, or choose another folder with --results", &root, err));
+  if (!root) return MOECLIP_OK;
   moeclip_code code = check_shape(root, path, err);
   if (code == MOECLIP_OK) {
     *out = root;
