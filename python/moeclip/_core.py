@@ -7,11 +7,42 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Optional, Sequence, Union
+from types import TracebackType
+from typing import Any, Callable, ClassVar, Iterable, Optional, Sequence, TypeVar, Union
 
 from ._native import ffi, lib
 
 Path = Union[str, "os.PathLike[str]"]
+
+
+# --- what C made and Python owns --------------------------------------------------------------------------------------
+
+
+Self = TypeVar("Self", bound="Owner")
+
+
+class Owner:
+    """A handle of the library's, and a context that gives it up at its end."""
+
+    _what: ClassVar[str]
+    _handle: Any
+
+    def _get(self) -> Any:
+        if self._handle is None:
+            raise ValueError(f"the {self._what} is closed")
+        return self._handle
+
+    def close(self) -> None:
+        """Gives it up. A call that another thread has in progress ends first; what was made of it stays usable."""
+        self._handle = None
+
+    def __enter__(self: Self) -> Self:
+        self._get()
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException],
+                 traceback: Optional[TracebackType]) -> None:
+        self.close()
 
 
 # --- values for C -----------------------------------------------------------------------------------------------------

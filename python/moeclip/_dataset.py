@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-from types import TracebackType
 from typing import Any, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
-from ._core import Path, c_path, c_text, c_texts, choose, own, py_text, set_numbers
+from ._core import Owner, Path, c_path, c_text, c_texts, choose, own, py_text, set_numbers
 from ._errors import check, new_error
 from ._images import UInt8Array
 from ._native import ffi, lib
@@ -16,7 +15,7 @@ from ._native import ffi, lib
 _SPLITS = {"train": lib.MOECLIP_TRAIN, "test": lib.MOECLIP_TEST}
 
 
-class Dataset:
+class Dataset(Owner):
     """Labelled pictures, split into train and test: a folder of class folders, IDX, CIFAR or CSV files, or one of the
     benchmarks' sets (moeclip/dataset.h describes the layouts).
 
@@ -28,6 +27,8 @@ class Dataset:
 
     Raises FileError, FormatError, ArgumentError.
     """
+
+    _what = "data set"
 
     def __init__(self, path: Path, *, split: str = "train", name: Optional[str] = None,
                  train_fraction: Optional[float] = None, split_seed: Optional[int] = None,
@@ -53,11 +54,6 @@ class Dataset:
             options.max_per_class = list(pair)
         check(lib.moeclip_dataset_open(c_path(path, "path"), options, out, err), err)
         self._handle = own(out[0], lib.moeclip_dataset_destroy)
-
-    def _get(self) -> Any:
-        if self._handle is None:
-            raise ValueError("the data set is closed")
-        return self._handle
 
     def _copy(self, handle: Any, split: int) -> Dataset:
         other = Dataset.__new__(Dataset)
@@ -136,18 +132,6 @@ class Dataset:
     def __iter__(self) -> Iterator[tuple[UInt8Array, int]]:
         for i in range(len(self)):
             yield self[i]
-
-    def close(self) -> None:
-        """Gives the set up; calls in progress end first."""
-        self._handle = None
-
-    def __enter__(self) -> Dataset:
-        self._get()
-        return self
-
-    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException],
-                 traceback: Optional[TracebackType]) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         if self._handle is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import operator
 import os
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Callable, Optional, Sequence, Union
 
 import numpy as np
 import numpy.typing as npt
 
-from ._core import (SELECTIONS, BrokenCallback, Path, ProgressCallback, Run, as_list, c_path, c_texts, choose, finite,
-                    own, py_text, set_numbers)
+from ._core import (SELECTIONS, BrokenCallback, Owner, Path, ProgressCallback, Run, as_list, c_path, c_texts, choose,
+                    finite, own, py_text, set_numbers)
 from ._dataset import Dataset
 from ._errors import check, new_error
 from ._images import ImagesLike, Picture, c_images, pieces
@@ -121,7 +120,7 @@ def _array(pointer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return np.frombuffer(ffi.buffer(pointer, n), dtype).reshape(shape).copy()
 
 
-class Learner:
+class Learner(Owner):
     """Teaches a model one domain (task) after another, and classifies with all of them.
 
     state: a file that `save` or `moeclip learn` wrote; None begins with no task. A state belongs to one model. alexnet:
@@ -130,19 +129,21 @@ class Learner:
     The other options are fixed once a state exists, and None is the library's default: mode ("moe": mixture-of-experts
     adapters, "finetune": all of CLIP's weights, "analytic": ridge regression on frozen features in one pass,
     "zero-shot": nothing, "linear-probe": logistic regression on frozen features, "wise-ft", "lwf", "zscl",
-    "icarl": fine-tuning as those papers have it, "joint": on the pictures of all tasks at once), n_experts of each block (22), top_k (2), bottleneck (64),
-    freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True), selector_hidden (100),
-    selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
+    "icarl": fine-tuning as those papers have it, "joint": on the pictures of all tasks at once), n_experts of each block
+    (22), top_k (2), bottleneck (64), freeze_per_task (2), text_adapters (True), shared_router (False), use_selector (True),
+    selector_hidden (100), selector_layer (chosen by kind and depth), seed (0), selector ("auto": autoencoders with alexnet, else Gaussians;
     "autoencoder", "gaussian", "prototypes"), dynamic_experts (False), dynamic_margin (0.02), dynamic_probe (40). Of the
     analytic mode alone: ridge_form ("projection", or "kernel", which keeps every picture's feature), ridge_hidden (2048),
-    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of linear-probe alone: probe_l2 (0.003);
-    of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2); of zscl, which needs learn_reference before the
+    ridge (lambda; 0.1, or 0.001 for the kernel), ridge_gamma (1), ridge_fusion (0.9), ridge_pictures (8192). Of
+    linear-probe alone: probe_l2 (0.003); of wise-ft: wise_alpha (0.5); of lwf: lwf_weight (1), lwf_temperature (2); of zscl, which needs learn_reference before the
     first task: zscl_weight (1), zscl_temperature (2), zscl_every (100 steps from one average to the next; 0: none),
     zscl_pictures (of the reference set, at most so many are kept: 1024); of icarl: exemplars (2000 in all), icarl_weight (1),
     icarl_temperature (2).
 
     Raises FileError, FormatError, MismatchError (a state of another model), ArgumentError.
     """
+
+    _what = "learner"
 
     def __init__(self, model: Model, state: Optional[Path] = None, *, alexnet: Optional[Path] = None,
                  mode: Optional[str] = None, n_experts: Optional[int] = None, top_k: Optional[int] = None,
@@ -200,11 +201,6 @@ class Learner:
         self._handle = own(out[0], lib.moeclip_learner_destroy, model_handle)
         self._model_handle = model_handle
         self._guard = model._guard
-
-    def _get(self) -> Any:
-        if self._handle is None:
-            raise ValueError("the learner is closed")
-        return self._handle
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
@@ -463,18 +459,6 @@ class Learner:
                               _array(out.class_right, (out.n_classes,), np.int64), out.seconds)
         finally:
             lib.moeclip_evaluation_clear(out)
-
-    def close(self) -> None:
-        """Gives the learner up. A call that another thread has in progress ends first."""
-        self._handle = None
-
-    def __enter__(self) -> Learner:
-        self._get()
-        return self
-
-    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException],
-                 traceback: Optional[TracebackType]) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         if self._handle is None:

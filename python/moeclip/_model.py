@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Optional, Sequence, Union
 
 import numpy as np
 import numpy.typing as npt
 
-from ._core import Guard, Path, as_list, c_path, c_texts, choose, own, py_text, set_numbers
+from ._core import Guard, Owner, Path, as_list, c_path, c_texts, choose, own, py_text, set_numbers
 from ._errors import check, new_error
 from ._images import ImagesLike, c_images, pieces
 from ._native import ffi, lib
@@ -41,7 +40,7 @@ class ModelSizes:
     n_parameters: int
 
 
-class Model:
+class Model(Owner):
     """A CLIP model.
 
     path: a safetensors, .pth or .pt file in OpenAI's, OpenCLIP's or Hugging Face's names. threads: that compute; 0 is
@@ -55,6 +54,8 @@ class Model:
     Raises FileError, FormatError (damaged, or no CLIP), UnsupportedError.
     """
 
+    _what = "model"
+
     def __init__(self, path: Path, threads: int = 0, *, activation: str = "auto", precision: str = "auto") -> None:
         self._handle: Any = None
         self._guard = Guard()
@@ -65,11 +66,6 @@ class Model:
         options.precision = choose(precision, _PRECISIONS, "precision")
         check(lib.moeclip_model_load(c_path(path, "path"), options, out, err), err)
         self._handle = own(out[0], lib.moeclip_model_destroy)
-
-    def _get(self) -> Any:
-        if self._handle is None:
-            raise ValueError("the model is closed")
-        return self._handle
 
     @property
     def path(self) -> str:
@@ -120,18 +116,6 @@ class Model:
             check(self._guard.call(lib.moeclip_encode_texts, self._get(), array, n,
                                    ffi.from_buffer("float[]", out, require_writable=True), err), err)
         return out
-
-    def close(self) -> None:
-        """Gives the model up. A call that another thread has in progress ends first; learners go on."""
-        self._handle = None
-
-    def __enter__(self) -> Model:
-        self._get()
-        return self
-
-    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException],
-                 traceback: Optional[TracebackType]) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return "<moeclip.Model, closed>" if self._handle is None else f"<moeclip.Model {self.path!r}>"
