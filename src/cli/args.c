@@ -196,7 +196,7 @@ static int unknown_option(const mc_command *c, const char *name, size_t n_name) 
   return MC_EXIT_USAGE;
 }
 
-static const mc_option *find_option(const mc_command *c, const char *name, size_t n_name) {
+const mc_option *mc_option_find(const mc_command *c, const char *name, size_t n_name) {
   for (size_t i = 0; i < c->n_options; i++) {
     const mc_option *o = &c->options[i];
     if (o->kind != MC_OPT_HEADING && strlen(o->name) == n_name && memcmp(o->name, name, n_name) == 0) return o;
@@ -215,7 +215,7 @@ static int take_option(mc_args *args, int argc, char **argv, int *at) {
   }
   const char *name = word + 2, *equals = strchr(name, '=');
   size_t n_name = equals ? (size_t)(equals - name) : strlen(name);
-  const mc_option *o = find_option(c, name, n_name);
+  const mc_option *o = mc_option_find(c, name, n_name);
   const char *value = equals ? equals + 1 : NULL;
   if (!o) return unknown_option(c, name, n_name);
   if (o->kind == MC_OPT_FLAG && value) return mc_usage_error(c, "--%s takes no value", o->name);
@@ -276,6 +276,6 @@ void mc_args_clear(mc_args *args) {
 }
 
 int mc_args_given(const mc_args *args, const char *name) {
-  const mc_option *o = find_option(args->command, name, strlen(name));
+  const mc_option *o = mc_option_find(args->command, name, strlen(name));
   return o ? args->given[o - args->command->options] : 0;
 }

@@ -75,6 +75,8 @@ enum { MC_EXIT_OK = 0, MC_EXIT_FAILURE = 1, MC_EXIT_USAGE = 2, MC_EXIT_HELP = -1
 int mc_args_parse(const mc_command *command, int argc, char **argv, mc_args *args);
 void mc_args_clear(mc_args *args);
 int mc_args_given(const mc_args *args, const char *name);
+/* By the n_name characters of its name; NULL: the command has no such option. */
+const mc_option *mc_option_find(const mc_command *c, const char *name, size_t n_name);
 
 /* The command's help into a string that the caller frees; NULL when memory is short. */
 char *mc_args_help(const mc_command *command);

@@ -19,114 +19,6 @@
 #include "base/memory.h"
 #include "cli/provenance.h"
 
-/* --- the command line of a run ------------------------------------------------------------------------------------ */
-
-typedef struct words {
-  char **items; /* NULL-ended */
-  size_t n;
-  bool failed;
-} words;
-
-/* Takes the text over. */
-static void add(words *w, char *text) {
-  char **items = text ? mc_realloc(w->items, w->n + 2, sizeof *items) : NULL;
-  if (items) w->items = items;
-  if (!items) {
-    w->failed = true;
-    free(text);
-    return;
-  }
-  w->items[w->n++] = text;
-  w->items[w->n] = NULL;
-}
-
-static void words_clear(words *w) {
-  for (size_t i = 0; i < w->n; i++) free(w->items[i]);
-  free(w->items);
-}
-
-/* Is it of this method ("METHOD=..."), or of all? *value: what follows. */
-static bool is_for(const char *text, const char *method, bool all_too, const char **value) {
-  size_t n = strlen(method);
-  *value = text;
-  if (strncmp(text, method, n) == 0 && text[n] == '=') {
-    *value = text + n + 1;
-    return true;
-  }
-  return all_too && !strchr(text, '=');
-}
-
-static bool uses_reference(const char *method) {
-  moeclip_learner_options o;
-  moeclip_learner_options_defaults(&o);
-  return moeclip_mode_find(method, &o.mode) && moeclip_uses_reference(&o);
-}
-
-/* Options that were given and are `learn`'s too, with the values that they were given. */
-static void add_shared(words *w, const mc_args *args, const char *method) {
-  static const char *const own[] = {"out", "methods", "orders", "seeds", "with", "lr", "json"};
-  for (size_t i = 0; i < args->command->n_options; i++) {
-    const mc_option *o = &args->command->options[i];
-    const char *at = (const char *)args->options + o->offset;
-    bool mine = o->kind == MC_OPT_HEADING || !args->given[i];
-    mine = mine || (strcmp(o->name, "reference") == 0 && !uses_reference(method));
-    for (size_t k = 0; !mine && k < sizeof own / sizeof own[0]; k++) mine = strcmp(own[k], o->name) == 0;
-    if (mine) continue;
-    if (o->kind == MC_OPT_LIST) {
-      const mc_list *list = (const mc_list *)(const void *)at;
-      for (size_t k = 0; k < list->n; k++) add(w, mc_format("--%s=%s", o->name, list->items[k]));
-      continue;
-    }
-    if (o->kind == MC_OPT_FLAG) {
-      add(w, mc_format("--%s", o->name));
-    } else if (o->kind == MC_OPT_TEXT) {
-      add(w, mc_format("--%s=%s", o->name, *(const char *const *)(const void *)at));
-    } else if (o->kind == MC_OPT_LONG) {
-      add(w, mc_format("--%s=%lld", o->name, (long long)*(const int64_t *)(const void *)at));
-    } else if (o->kind == MC_OPT_INT) {
-      add(w, mc_format("--%s=%d", o->name, *(const int *)(const void *)at));
-    } else if (o->kind == MC_OPT_REAL) {
-      add(w, mc_format("--%s=%.17g", o->name, *(const double *)(const void *)at));
-    } else { /* the one choice there is */
-      static const char *const precisions[] = {"auto", "float32", "bfloat16"};
-      add(w, mc_format("--%s=%s", o->name, precisions[*(const int *)(const void *)at]));
-    }
-  }
-}
-
-static void add_split(words *w, const char *text) {
-  while (*(text += strspn(text, " \t"))) {
-    size_t n = strcspn(text, " \t");
-    add(w, mc_strndup(text, n));
-    text += n;
-  }
-}
-
-static moeclip_code command_of(const mc_args *args, const mc_compare_run *r, words *w, moeclip_error *err) {
-  const mc_compare_options *o = args->options;
-  const char *rate = NULL, *value;
-  add(w, mc_strdup("moeclip"));
-  add(w, mc_strdup("learn"));
-  add(w, mc_format("--method=%s", r->method));
-  add(w, mc_format("--seed=%d", r->seed));
-  add(w, mc_format("--state=%s/state.safetensors", r->folder));
-  add(w, mc_format("--results=%s", r->folder));
-  add_shared(w, args, r->method);
-  for (size_t i = 0; i < o->rates.n; i++) { /* the method's own goes before the one for all */
-    if (!is_for(o->rates.items[i], r->method, true, &value)) continue;
-    if (!rate || value != o->rates.items[i]) rate = value;
-  }
-  if (rate) add(w, mc_format("--lr=%s", rate));
-  for (size_t i = 0; i < o->with.n; i++) {
-    if (is_for(o->with.items[i], r->method, false, &value)) add_split(w, value);
-  }
-  add(w, mc_strdup("--"));
-  for (size_t i = 0; i < args->n_positional; i++) {
-    add(w, mc_strdup(args->positional[r->reversed ? args->n_positional - 1 - i : i]));
-  }
-  return w->failed ? mc_fail_memory(err, 4096, "a command") : MOECLIP_OK;
-}
-
 /* --- a run -------------------------------------------------------------------------------------------------------- */
 
 enum { LOCK_SECONDS = 30 };
@@ -156,8 +48,18 @@ static moeclip_code hold(const char *log, int *file, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-/* As a process of its own, its output into log.txt; waits for it. *peak: its memory in bytes. */
-static moeclip_code spawn(const words *w, const mc_compare_run *r, double *peak, moeclip_error *err) {
+/* What the process does that was forked for the run, to whose end the log is held. */
+static void become(const mc_words *w, int log, const char *output, pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127); /* it was killed before that */
+  int out = output ? open(output, O_WRONLY | O_CREAT | O_TRUNC, 0666) : log;
+  if (out < 0 || dup2(out, STDOUT_FILENO) < 0 || fcntl(log, F_SETFD, 0) != 0) _exit(127);
+  execv("/proc/self/exe", w->items);
+  _exit(127);
+}
+
+/* As a process of its own, its output into a file, or into log.txt (NULL); waits for it. *peak: its memory in bytes. */
+static moeclip_code spawn(const mc_words *w, const mc_compare_run *r, const char *output, double *peak, moeclip_error *err) {
   struct rusage used = {0};
   int status = 0, file = -1;
   bool told = false;
@@ -165,13 +67,7 @@ static moeclip_code spawn(const words *w, const mc_compare_run *r, double *peak,
   if (!log) return mc_fail_memory(err, 256, "a file name");
   moeclip_code code = hold(log, &file, err);
   pid_t parent = getpid(), child = code == MOECLIP_OK ? fork() : -1;
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127); /* it was killed before that */
-    dup2(file, STDOUT_FILENO);
-    execv("/proc/self/exe", w->items);
-    _exit(127);
-  }
+  if (child == 0) become(w, file, output, parent);
   if (code == MOECLIP_OK && child < 0) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: the run cannot be started: %s", log, strerror(errno));
   if (file >= 0) close(file);
   while (code == MOECLIP_OK && wait4(child, &status, 0, &used) < 0) {
@@ -190,37 +86,57 @@ static moeclip_code spawn(const words *w, const mc_compare_run *r, double *peak,
   return code;
 }
 
-static json_t *words_json(const words *w) {
-  json_t *array = json_array();
-  for (size_t i = 1; i < w->n; i++) {
-    if (strcmp(w->items[i], "--quiet") != 0) mc_json_append(&array, json_string(w->items[i]));
+static moeclip_code learn(const mc_words *w, mc_compare_run *r, json_t *command, moeclip_error *err) {
+  double used = 0;
+  moeclip_error unwritten = {0};
+  MC_TRY(mc_compare_note(r->folder, command, false, r->peak, err));
+  moeclip_code code = spawn(w, r, NULL, &used, err);
+  if (used > r->peak) r->peak = used; /* a run that was stopped had a peak, too */
+  moeclip_code written = mc_compare_note(r->folder, command, code == MOECLIP_OK, r->peak, &unwritten);
+  if (code == MOECLIP_OK && (code = written) != MOECLIP_OK) *err = unwritten;
+  return code;
+}
+
+/* By a process of its own, too, so that the peak of learning stays that of learning. */
+static moeclip_code evaluate_without_labels(const mc_words *learned, const mc_compare_run *r, moeclip_error *err) {
+  mc_words w = {0};
+  uint8_t *data = NULL;
+  size_t n = 0;
+  double peak;
+  bool there = false;
+  char *path = mc_format("%s/" MC_COMPARE_NO_LABELS, r->folder), *part = mc_format("%s/" MC_COMPARE_NO_LABELS ".part", r->folder);
+  moeclip_code code = path && part ? mc_file_exists(path, &there, err) : mc_fail_memory(err, 256, "a file name");
+  if (code == MOECLIP_OK && !there) {
+    code = mc_compare_eval_words(learned, &w, err);
+    if (code == MOECLIP_OK) code = spawn(&w, r, part, &peak, err);
+    if (code == MOECLIP_OK) code = mc_file_read(part, MC_COMPARE_MOST_BYTES, &data, &n, err);
+    if (code == MOECLIP_OK) code = mc_file_write(path, data, n, err);
+    if (code == MOECLIP_OK) unlink(part);
   }
-  return array;
+  mc_words_clear(&w);
+  free(data);
+  free(path);
+  free(part);
+  return code;
 }
 
 /* The same command goes on with what is there, another one must not. */
 static moeclip_code run_one(const mc_args *args, mc_compare_run *r, moeclip_error *err) {
   const mc_compare_options *o = args->options;
-  words w = {0};
+  mc_words w = {0};
   bool done = false;
   json_t *command = NULL;
   moeclip_code code = mc_make_folder(r->folder, err);
-  if (code == MOECLIP_OK) code = command_of(args, r, &w, err);
-  if (code == MOECLIP_OK && !(command = words_json(&w))) code = mc_fail_memory(err, 4096, "a command");
+  if (code == MOECLIP_OK) code = mc_compare_learn_words(args, r, &w, err);
+  if (code == MOECLIP_OK && !(command = mc_words_json(&w))) code = mc_fail_memory(err, 4096, "a command");
   if (code == MOECLIP_OK) code = mc_compare_begin(r->folder, command, &done, &r->peak, err);
   if (code == MOECLIP_OK && !o->quiet) mc_warn("%s%s", r->folder, done ? " is done" : "");
-  if (code == MOECLIP_OK && !done) code = mc_compare_note(r->folder, command, false, r->peak, err);
-  if (code == MOECLIP_OK && !done) {
-    double used = 0;
-    moeclip_error unwritten = {0};
-    code = spawn(&w, r, &used, err);
-    if (used > r->peak) r->peak = used; /* a run that was stopped had a peak, too */
-    moeclip_code written = mc_compare_note(r->folder, command, code == MOECLIP_OK, r->peak, &unwritten);
-    if (code == MOECLIP_OK && (code = written) != MOECLIP_OK) *err = unwritten;
-  }
+  if (code == MOECLIP_OK && !done) code = learn(&w, r, command, err);
+  if (code == MOECLIP_OK) code = evaluate_without_labels(&w, r, err);
   json_decref(command);
-  words_clear(&w);
-  return code == MOECLIP_OK ? mc_compare_gather(r, args->n_positional, err) : code;
+  mc_words_clear(&w);
+  if (code == MOECLIP_OK) code = mc_compare_gather(r, args->n_positional, err);
+  return code == MOECLIP_OK ? mc_compare_gather_no_labels(r, args->n_positional, err) : code;
 }
 
 /* --- all ---------------------------------------------------------------------------------------------------------- */
@@ -237,7 +153,7 @@ static int check_for(const comparison *c, const char *option, const mc_list *lis
   for (size_t i = 0; i < list->n; i++) {
     const char *value;
     bool ok = all_too && !strchr(list->items[i], '=');
-    for (size_t m = 0; !ok && m < c->n_methods; m++) ok = is_for(list->items[i], c->method[m], false, &value);
+    for (size_t m = 0; !ok && m < c->n_methods; m++) ok = mc_compare_is_for(list->items[i], c->method[m], false, &value);
     if (!ok) return mc_usage_error(c->args->command, "--%s %s: this names none of the methods that are compared", option, list->items[i]);
   }
   return MC_EXIT_OK;

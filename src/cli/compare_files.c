@@ -69,3 +69,33 @@ moeclip_code mc_compare_gather(mc_compare_run *r, size_t n_tasks, moeclip_error 
   free(path);
   return code;
 }
+
+moeclip_code mc_compare_gather_no_labels(mc_compare_run *r, size_t n_tasks, moeclip_error *err) {
+  uint8_t *data = NULL;
+  size_t n = 0, found = 0, at = 0;
+  double sum = 0;
+  bool no_memory = false;
+  char *path = mc_format("%s/" MC_COMPARE_NO_LABELS, r->folder);
+  moeclip_code code = path ? mc_file_read(path, MC_COMPARE_MOST_BYTES, &data, &n, err) : mc_fail_memory(err, 256, "a file name");
+  while (code == MOECLIP_OK && at < n && !no_memory) {
+    const uint8_t *end = memchr(data + at, '\n', n - at);
+    size_t length = end ? (size_t)(end - data) - at : n - at;
+    json_error_t why;
+    json_t *one = mc_json_read((const char *)data + at, length, JSON_REJECT_DUPLICATES, &why, &no_memory);
+    const json_t *accuracy = json_object_get(one, "accuracy");
+    if (json_is_number(accuracy)) {
+      sum += json_number_value(accuracy);
+      found++;
+    }
+    json_decref(one);
+    at += length + 1;
+  }
+  if (code == MOECLIP_OK && no_memory) code = mc_fail_memory(err, n, path);
+  if (code == MOECLIP_OK && found != n_tasks) {
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: it tells of %zu data sets, not of %zu; %s", path, found, n_tasks, advice);
+  }
+  if (code == MOECLIP_OK) r->no_labels = sum / (double)n_tasks;
+  free(data);
+  free(path);
+  return code;
+}

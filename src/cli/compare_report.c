@@ -8,12 +8,12 @@
 #include "base/memory.h"
 #include "cli/compare.h"
 
-enum { ZERO_SHOT, TRANSFER, AVERAGE, LAST, TRAINED, SECONDS, PEAK, N_VALUES };
+enum { ZERO_SHOT, TRANSFER, AVERAGE, LAST, NO_LABELS, TRAINED, SECONDS, PEAK, N_VALUES };
 
-static const char *const keys[N_VALUES] = {"zero_shot", "transfer", "average", "last", "trained", "seconds", "peak_bytes"};
+static const char *const keys[N_VALUES] = {"zero_shot", "transfer", "average", "last", "no_labels", "trained", "seconds", "peak_bytes"};
 
 static double value_of(const mc_compare_run *r, int which) {
-  const double values[N_VALUES] = {r->zero_shot, r->transfer, r->average, r->last, r->trained, r->seconds, r->peak};
+  const double values[N_VALUES] = {r->zero_shot, r->transfer, r->average, r->last, r->no_labels, r->trained, r->seconds, r->peak};
   return values[which];
 }
 
@@ -64,15 +64,16 @@ static void put_percent(FILE *f, double mean, double spread) {
 static const char *order_name(int order) { return order < 0 ? "both" : order ? "reversed" : "given"; }
 
 static void put_text(FILE *f, const row *rows, size_t n) {
-  fprintf(f, "%-13s %-9s %4s  %15s  %15s  %15s  %12s  %10s  %9s\n", "method", "order", "runs", "Transfer", "Average", "Last",
-          "trained", "s a task", "peak MiB");
+  fprintf(f, "%-13s %-9s %4s  %15s  %15s  %15s  %15s  %12s  %10s  %9s\n", "method", "order", "runs", "Transfer", "Average", "Last",
+          "no labels", "trained", "s a task", "peak MiB");
   for (size_t i = 0; i < n; i++) {
     const row *r = &rows[i];
     fprintf(f, "%-13s %-9s %4d", r->method, order_name(r->order), r->n);
-    for (int k = TRANSFER; k <= LAST; k++) put_percent(f, r->mean[k], r->spread[k]);
+    for (int k = TRANSFER; k <= NO_LABELS; k++) put_percent(f, r->mean[k], r->spread[k]);
     fprintf(f, "  %12.0f  %10.1f  %9.0f\n", r->mean[TRAINED], r->mean[SECONDS], r->mean[PEAK] / 1048576);
   }
-  fprintf(f, "\nTransfer, Average and Last in %%: mean over the runs +- standard deviation. trained: numbers trained a task.\n"
+  fprintf(f, "\nIn %%: mean over the runs +- standard deviation. Transfer, Average, Last: each picture over its own data set's classes; no labels: the last, "
+             "over all that was learned,\nas `classify` answers without --labels. trained: numbers trained a task.\n"
              "s a task: training, and the selector where there is one; without evaluating. peak: of the whole run, evaluating included.\n"
              "zero-shot before the first task: %.2f\n", 100 * rows[0].mean[ZERO_SHOT]);
 }
@@ -105,7 +106,7 @@ static json_t *runs_json(const mc_compare_run *runs, size_t n) {
 
 /* --- picture ------------------------------------------------------------------------------------------------------ */
 
-enum { LEFT = 140, BARS = 420, BAR = 12, GROUP = 3 * BAR + 20, TOP = 78, RIGHT = 300 };
+enum { LEFT = 140, BARS = 420, BAR = 12, N_BARS = NO_LABELS - TRANSFER + 1, GROUP = N_BARS * BAR + 20, TOP = 78, RIGHT = 300 };
 
 /* A whole number with its thousands apart. */
 static void put_grouped(FILE *f, double number) {
@@ -117,15 +118,17 @@ static void put_grouped(FILE *f, double number) {
   }
 }
 
+static const char *const bars[N_BARS] = {"Transfer", "Average", "Last", "no labels"};
+static const char *const colours[N_BARS] = {"#b2d8d2", "#4f9e9c", "#105462", "#8a6fb0"};
+
 /* The methods' names are known words: nothing to escape. */
 static void put_group(FILE *f, const row *r, int y) {
-  static const char *const colours[3] = {"#b2d8d2", "#4f9e9c", "#105462"}, *const names[3] = {"Transfer", "Average", "Last"};
-  fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" font-weight=\"600\">%s</text>\n", LEFT - 10, y + 3 * BAR / 2 + 5, r->method);
-  for (int k = 0; k < 3; k++) {
+  fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\" font-weight=\"600\">%s</text>\n", LEFT - 10, y + N_BARS * BAR / 2 + 5, r->method);
+  for (int k = 0; k < N_BARS; k++) {
     double mean = r->mean[TRANSFER + k], spread = r->spread[TRANSFER + k];
     int top = y + k * BAR;
     if (isnan(mean)) continue;
-    fprintf(f, "<g><title>%s, %s: %.2f %%", r->method, names[k], 100 * mean);
+    fprintf(f, "<g><title>%s, %s: %.2f %%", r->method, bars[k], 100 * mean);
     if (!isnan(spread)) fprintf(f, ", standard deviation %.2f", 100 * spread);
     fprintf(f, "</title><rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>", LEFT, top, BARS * mean, BAR - 2, colours[k]);
     if (!isnan(spread)) {
@@ -137,7 +140,7 @@ static void put_group(FILE *f, const row *r, int y) {
   }
   const double numbers[3] = {r->mean[TRAINED], r->mean[SECONDS], r->mean[PEAK] / 1048576};
   for (int k = 0; k < 3; k++) {
-    fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", LEFT + BARS + 40 + (k + 1) * 85, y + 3 * BAR / 2 + 5);
+    fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", LEFT + BARS + 40 + (k + 1) * 85, y + N_BARS * BAR / 2 + 5);
     if (k == 1) {
       fprintf(f, "%.1f", numbers[k]);
     } else {
@@ -148,8 +151,7 @@ static void put_group(FILE *f, const row *r, int y) {
 }
 
 static void put_svg(FILE *f, const row *rows, size_t n) {
-  static const char *const heads[3] = {"trained", "s a task", "peak MiB"}, *const bars[3] = {"Transfer", "Average", "Last"};
-  static const char *const colours[3] = {"#b2d8d2", "#4f9e9c", "#105462"};
+  static const char *const heads[3] = {"trained", "s a task", "peak MiB"};
   size_t n_groups = 0;
   int width = LEFT + BARS + RIGHT + 20, at = TOP, most = 0;
   for (size_t i = 0; i < n; i++) {
@@ -160,14 +162,16 @@ static void put_svg(FILE *f, const row *rows, size_t n) {
   int height = TOP + (int)n_groups * GROUP + 44;
   fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\" "
              "aria-labelledby=\"t d\" font-family=\"system-ui, 'Segoe UI', Helvetica, Arial, sans-serif\" font-size=\"13\" "
-             "fill=\"#22302f\">\n<title id=\"t\">Methods compared</title>\n<desc id=\"d\">Bars of Transfer, Average and Last in percent for "
+             "fill=\"#22302f\">\n<title id=\"t\">Methods compared</title>\n<desc id=\"d\">Bars of Transfer, Average, Last and the last without labels in percent for "
              "each of %zu methods, means over up to %d runs; beside them numbers trained and seconds a task, and peak memory.</desc>\n",
           width, height, width, height, n_groups, most);
   fprintf(f, "<rect width=\"%d\" height=\"%d\" rx=\"12\" fill=\"#ffffff\" stroke=\"#d8dedd\"/>\n"
              "<text x=\"20\" y=\"32\" font-size=\"16\" font-weight=\"600\">Methods compared</text>\n", width, height);
-  for (int k = 0; k < 3; k++) {
+  for (int k = 0; k < N_BARS; k++) {
     fprintf(f, "<rect x=\"%d\" y=\"48\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" y=\"59\">%s</text>\n", LEFT + k * 100,
             colours[k], LEFT + k * 100 + 17, bars[k]);
+  }
+  for (int k = 0; k < 3; k++) {
     fprintf(f, "<text x=\"%d\" y=\"59\" text-anchor=\"end\" fill=\"#5b6b69\">%s</text>\n", LEFT + BARS + 40 + (k + 1) * 85, heads[k]);
   }
   for (int percent = 0; percent <= 100; percent += 20) {

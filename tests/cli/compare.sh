@@ -25,6 +25,8 @@ for row in c["rows"]:
     for key, name in (("transfer", "transfer"), ("average", "average"), ("last", "last")):
         values = [json.load(open(f"{r['folder']}/matrix.json"))[name]["mean"] for r in mine]
         assert abs(row[key]["mean"] - st.mean(values)) < 1e-9 and abs(row[key]["spread"] - st.stdev(values)) < 1e-9, (row, key)
+    blind = [[json.loads(line)["accuracy"] for line in open(f"{r['folder']}/no-labels.json")] for r in mine]
+    assert all(len(b) == 2 for b in blind) and abs(row["no_labels"]["mean"] - st.mean(sum(b) / 2 for b in blind)) < 1e-9, row
     trained = [t["trainable"] for r in mine for t in json.load(open(f"{r['folder']}/matrix.json"))["learned"].values()]
     assert abs(row["trained"]["mean"] - st.mean(trained)) < 1e-6
     assert row["peak_bytes"]["mean"] > 1e6
@@ -47,11 +49,33 @@ assert rows == ["zero-shot", "linear-probe", "analytic", "moe", "finetune", "wis
 for method in rows:
     command = json.load(open(f"all/{method}-given-1/run.json"))["command"]
     assert ("--reference=pictures/spots" in command) == (method in ("moe", "zscl")), command
+    evaluation = [json.loads(line) for line in open(f"all/{method}-given-1/no-labels.json")]
+    assert all(e["provenance"]["options"]["no-labels"] is True for e in evaluation) and [e["name"] for e in evaluation] == ["colours", "lines"]
 assert [t["iterations"] for t in json.load(open("all/joint-given-1/matrix.json"))["learned"].values()] == [9, 18]
 PYTHON
 
+# Without labels: what classify says of the same pictures, one by one.
+for method in zero-shot linear-probe analytic moe finetune icarl; do
+  "$M" classify --model clip.safetensors --state all/$method-given-1/state.safetensors --threads 1 --json pictures/colours/test/* pictures/stripes/test/* \
+    >answers.$method 2>err || fail "classify after $method: $(cat err)"
+done
+python3 - <<'PYTHON' || fail "without labels"
+import json
+for method in ("zero-shot", "linear-probe", "analytic", "moe", "finetune", "icarl"):
+    right = {"colours": 0, "stripes": 0}
+    for line in open(f"answers.{method}"):
+        a = json.loads(line)
+        _, domain, _, name, _ = a["image"].split("/")
+        right[domain] += a["labels"][0]["label"] == name.replace("_", " ")
+    measured = [json.loads(line)["right"] for line in open(f"all/{method}-given-1/no-labels.json")]
+    assert measured == list(right.values()), (method, measured, right)
+PYTHON
+expect 2 'do not go with it' eval --model clip.safetensors --state all/moe-given-1/state.safetensors --no-labels --template "a {}" pictures/colours
+expect 1 'nothing was learned yet' eval --model clip.safetensors --no-labels pictures/colours
+expect 1 'not among the labels' eval --model clip.safetensors --state all/moe-given-1/state.safetensors --no-labels pictures/spots
+
 # What is done is not done again; further methods join; other options are refused.
-ids() { stat -c %Y%i c/finetune-*/*.safetensors c/linear-*/*.safetensors c/zero-*/*.safetensors; }
+ids() { stat -c %Y%i c/finetune-*/*.json c/linear-*/*.json c/zero-*/*.json c/finetune-*/*.safetensors c/linear-*/*.safetensors c/zero-*/*.safetensors; }
 before=$(ids)
 expect 0 'lwf' $shared --out c --methods zero-shot,finetune,linear-probe,lwf --orders both --seeds 2 --with "$with" $domains
 [ "$before" = "$(ids)" ] ||
@@ -63,7 +87,7 @@ p = json.load(open("c/compare.json"))["provenance"]
 assert p["command"] == "bench compare" and p["options"]["seeds"] == 2 and p["options"]["lr"] == ["1e-4", "finetune=1e-3"], p
 assert p["inputs"]["model"]["sha256"] and [d["name"] for d in p["inputs"]["datasets"]] == ["colours", "lines"], p["inputs"]
 PYTHON
-for file in run.json matrix.json; do
+for file in run.json matrix.json no-labels.json; do
   cp c/zero-shot-given-1/$file kept
   echo '{"command": [' >c/zero-shot-given-1/$file
   expect 1 "zero-shot-given-1/$file: .*remove its folder to run it again" $shared --out c --methods zero-shot,finetune $domains

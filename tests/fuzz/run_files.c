@@ -1,5 +1,5 @@
-/* What the benchmarks read back when a run goes on. The first byte says which file the rest is: results.json of bench cil, run.json or
- * matrix.json of a run of bench compare. Seeds: seeds/run_files. */
+/* What the benchmarks read back when a run goes on. The first byte says which file the rest is: results.json of bench cil, run.json,
+ * matrix.json or no-labels.json of a run of bench compare. Seeds: seeds/run_files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -49,11 +49,17 @@ static void take_matrix(char *folder) {
   json_decref(r.inputs);
 }
 
+static void take_no_labels(char *folder) {
+  mc_compare_run r = {.folder = folder};
+  moeclip_error err = {0};
+  if (mc_compare_gather_no_labels(&r, 2, &err) != MOECLIP_OK && !err.message[0]) abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
-  static const char *const names[] = {"results.json", "run.json", "matrix.json"}, *const reports[] = {"table.txt", "results.csv", "report.html"};
+  static const char *const names[] = {"results.json", "run.json", "matrix.json", MC_COMPARE_NO_LABELS}, *const reports[] = {"table.txt", "results.csv", "report.html"};
   char folder[64], path[128];
   if (n_bytes < 1) return 0;
-  int form = data[0] % 3;
+  int form = data[0] % 4;
   snprintf(folder, sizeof folder, "/dev/shm/moeclip-fuzz-run-%ld", (long)getpid());
   mkdir(folder, 0700);
   snprintf(path, sizeof path, "%s/%s", folder, names[form]);
@@ -62,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   if (form == 0) go_on_with_cil(path, folder);
   if (form == 1) go_on_with_run(folder);
   if (form == 2) take_matrix(folder);
+  if (form == 3) take_no_labels(folder);
   unlink(path);
   for (int i = 0; i < 3; i++) {
     snprintf(path, sizeof path, "%s/%s", folder, reports[i]);
