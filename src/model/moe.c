@@ -260,7 +260,9 @@ static void back_up(job *j, unit u, const float *dy, const mc_bfloat16 *dy16) {
       for (int64_t q = 0; q < j->d; q++) sum[q] += dy_own[r * j->d + q];
     }
     for (int64_t q = 0; q < j->d; q++) of_bias += (double)sum[q] * x_e->up_bias.value[q];
-    j->dgates[j->kept->sample[slot] * j->kept->k + j->kept->place[slot]] = (float)(j->g->scale * (dot / gate + of_bias));
+    /* A gate may be so small that, times the scale, it is 0: then so is dot, and what the gate's softmax makes of this. */
+    if (gate > 0) dot /= gate;
+    j->dgates[j->kept->sample[slot] * j->kept->k + j->kept->place[slot]] = (float)(j->g->scale * (dot + of_bias));
     /* A hidden unit is > 0 exactly when the ReLU passed it and dropout kept it. */
     for (int64_t q = 0; q < each; q++) back[q] = own[q] > 0 ? gate * kept_up * back[q] : 0;
   }

@@ -258,6 +258,57 @@ static void test_step(bool adapters, size_t kept_bytes, float balance) {
   free(s.labels);
 }
 
+static moeclip_code check_finite(void *context, const char *name, mc_param *p, moeclip_error *e) {
+  (void)e;
+  int64_t n_bad = 0;
+  for (int64_t i = 0; p->grad && i < p->n; i++) n_bad += !isfinite(p->grad[i]);
+  CHECK_MSG(n_bad == 0, "%s: %lld gradients are not finite", name, (long long)n_bad);
+  *(int *)context += p->grad != NULL;
+  return MOECLIP_OK;
+}
+
+/* Gates from 1e-35 to the smallest float there is, which the scale makes 0. */
+static void test_vanishing_gates(void) {
+  enum { N = 6, TEXTS = 4, EXPERTS = 4 };
+  static const float apart[N] = {80, 87, 95, 101, 102.5f, 103.2f};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU};
+  model_step s = {.n = N, .n_texts = TEXTS};
+  mc_adapter_sizes a = {EXPERTS, 8, 2, 1.0f, true, 0};
+  float noise[N * EXPERTS];
+  const float *of_block[2] = {noise, noise};
+  int32_t tasks[N] = {0};
+  int n_checked = 0;
+  uint64_t index = 0;
+  REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
+  REQUIRE_OK(mc_clip_each(s.clip, steps_shake, &index, &err), err);
+  fill_inputs(&s, &sizes);
+  REQUIRE_OK(mc_adapters_create(&a, 2, 64, 2, 64, 5, &s.adapters, &err), err);
+  REQUIRE_OK(mc_adapters_add_router(s.adapters, &err), err);
+  REQUIRE_OK(mc_adapters_each(s.adapters, steps_shake, &index, &err), err);
+  for (int b = 0; b < 2; b++) { /* the noise alone decides: softplus(0) + 0.01 times it */
+    mc_router *routers[2] = {&s.adapters->visual[b].routers[0], &s.adapters->text[b].routers[0]};
+    for (int side = 0; side < 2; side++) {
+      memset(routers[side]->gate.value, 0, (size_t)routers[side]->gate.n * sizeof(float));
+      memset(routers[side]->noise.value, 0, (size_t)routers[side]->noise.n * sizeof(float));
+    }
+  }
+  for (int i = 0; i < N; i++) {
+    const float row[EXPERTS] = {-apart[i] / (logf(2) + 0.01f), -1000, 0, -1000};
+    memcpy(noise + (ptrdiff_t)i * EXPERTS, row, sizeof row);
+  }
+  REQUIRE_OK(mc_adapters_train(s.adapters, 0, false, &err), err);
+  mc_routing routing = {.task = tasks, .top_k = 2, .scale = 0.1f, .noise = true, .fixed_noise = of_block};
+  s.options.image_routing = s.options.text_routing = routing;
+  CHECK(isfinite(run_step(&s)));
+  REQUIRE_OK(mc_adapters_each(s.adapters, check_finite, &n_checked, &err), err);
+  CHECK(n_checked >= 24);
+  mc_adapters_destroy(s.adapters);
+  mc_clip_destroy(s.clip);
+  free(s.images);
+  free(s.texts);
+  free(s.labels);
+}
+
 /* The load-balance term by hand: cv^2 of (1, 2, 3) is 1/4, and two experts of equal clean logits and spread, of which one is chosen,
  * have the same chance to beat the other's noisy logit as the normal distribution says. */
 static void test_balance(void) {
@@ -382,6 +433,7 @@ int main(void) {
   test_distillation(1);
   test_reference(0);
   test_reference(1);
+  test_vanishing_gates();
   test_balance();
   mc_arena_clear(&arena);
   mc_compute_destroy(cp);
