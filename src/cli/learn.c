@@ -128,7 +128,8 @@ static moeclip_code check_baseline(const mc_args *args, const moeclip_learner_op
 }
 
 moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *learner, moeclip_error *err) {
-  const moeclip_learner_options *o = &((const mc_learn_options *)args->options)->learner;
+  const mc_learn_options *options = args->options;
+  const moeclip_learner_options *o = &options->learner;
   moeclip_learner_options is;
   moeclip_learner_get_options(learner, &is);
   const struct {
@@ -160,7 +161,7 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
                    "start another state",
                    (unsigned long long)o->seed, (unsigned long long)is.seed);
   }
-  if ((mc_args_given(args, "mode") || mc_args_given(args, "method")) && o->mode != is.mode) {
+  if ((mc_args_given(args, "mode") || mc_args_given(args, "method")) && !options->method_chosen && o->mode != is.mode) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "--method %s: the state was made with %s; leave the option out, or start another state",
                    moeclip_mode_name(o->mode), moeclip_mode_name(is.mode));
@@ -214,10 +215,24 @@ static moeclip_code open_reference(mc_session *session, moeclip_dataset **out, m
   return mc_dataset_open_named(s->o->reference, &choice, out, err);
 }
 
+moeclip_mode mc_choose_method(const mc_args *args) {
+  static const char *const of_training[] = {
+      "iterations", "lr", "weight-decay", "smoothing", "warmup", "dropout", "balance", "experts", "top-k", "bottleneck", "freeze",
+      "dynamic-experts", "dynamic-margin", "dynamic-probe", "image-only", "shared-router", "no-selector", "selector", "selector-hidden",
+      "selector-layer", "selector-iterations", "selector-lr", "threshold", "false-alarms", "batch-routing", "alexnet", "reference",
+      "reference-iterations"};
+  for (size_t i = 0; i < sizeof of_training / sizeof of_training[0]; i++) {
+    if (mc_args_given(args, of_training[i])) return MOECLIP_MODE_MOE;
+  }
+  return MOECLIP_MODE_ANALYTIC;
+}
+
 /* --- the command -------------------------------------------------------------------------------------------------- */
 
 int mc_learn_run(const mc_args *args) {
-  const mc_learn_options *o = args->options;
+  mc_learn_options *o = args->options;
+  o->method_chosen = (int)o->learner.mode == MC_METHOD_AUTO;
+  if (o->method_chosen) o->learner.mode = mc_choose_method(args);
   learning l = {.args = args, .o = o, .n_tasks = args->n_positional};
   mc_session session = {.args = args,
                         .o = o,

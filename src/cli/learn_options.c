@@ -12,6 +12,7 @@ static void defaults(void *p) {
   moeclip_model_options_defaults(&model);
   o->files.activation = (int)model.activation;
   moeclip_learner_options_defaults(&o->learner);
+  o->learner.mode = (moeclip_mode)MC_METHOD_AUTO;
   moeclip_task_options_defaults(&o->task);
   moeclip_evaluate_options_defaults(&o->evaluate);
   mc_data_choice_defaults(&o->data);
@@ -57,15 +58,15 @@ static const mc_option options[] = {
      "class names, one a line in order of label, for data sets that have only numbers", AT(data.classes), 0, 0, 0, 0},
 
     {MC_OPT_HEADING, "The learner (fixed once the state exists)", 0, 0, 0, 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "method", MC_METHODS,
-     "moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
+    {MC_OPT_CHOICE, "method", "auto|" MC_METHODS,
+     "auto: analytic, or moe when an option says how experts are trained, chosen or selected; moe: mixture-of-experts adapters; finetune: all of CLIP's weights, the baseline that forgets; analytic: ridge "
      "regression on the frozen CLIP's features, fused with zero-shot: one pass over the pictures, no training; zero-shot: "
      "nothing is learned; linear-probe: logistic regression on the frozen CLIP's features, one a task; wise-ft: the average of "
      "fine-tuned and untouched weights; lwf: fine-tuning with distillation from the weights before the task; zscl: fine-tuning "
      "held near the untouched CLIP on a reference set (--reference), and averaged along the way; icarl: fine-tuning with kept "
      "pictures of earlier classes, answered by the nearest of their means; joint: the upper bound, for each task anew on all tasks' pictures",
-     AT(learner.mode), 0, 0, MC_METHODS, 0},
-    {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, 0},
+     AT(learner.mode), MC_METHOD_AUTO, 0, "auto|" MC_METHODS, 0},
+    {MC_OPT_CHOICE, "mode", MC_METHODS, "the older name of --method", AT(learner.mode), 0, 0, MC_METHODS, ""},
     {MC_OPT_INT, "experts", "N", "experts of each block at the start; more are added when too few are left to train",
      AT(learner.n_experts), 1, 4096, 0, 0},
     {MC_OPT_INT, "top-k", "N", "experts that work on one picture or text", AT(learner.top_k), 1, 4096, 0, 0},

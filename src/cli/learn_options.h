@@ -14,9 +14,11 @@ typedef struct mc_learn_options {
   mc_list templates, template_files, heldout;
   int64_t shots, reference_iterations;
   int measure, json, quiet;
+  bool method_chosen; /* --method was auto; learner.mode is what mc_choose_method said */
 } mc_learn_options;
 
-/* Of --method, in the order of moeclip_mode, and of --ridge-form. */
+/* Of --method, in the order of moeclip_mode, and of --ridge-form. "auto" stands before the methods and leaves it to mc_choose_method. */
+enum { MC_METHOD_AUTO = -1 };
 #define MC_METHODS "moe|finetune|analytic|zero-shot|linear-probe|wise-ft|lwf|zscl|icarl|joint"
 #define MC_RIDGE_FORMS "projection|kernel"
 
@@ -44,6 +46,10 @@ typedef struct mc_learn_options {
        (base) + offsetof(moeclip_learner_options, icarl_weight), 0, 1e6, 0, 0}, \
       {MC_OPT_REAL, "icarl-temperature", "X", "icarl: what both sides' logits are divided by", \
        (base) + offsetof(moeclip_learner_options, icarl_temperature), 1e-3, 1e6, 0, 0}
+
+/* The method of a new state when none is named: analytic, which teaches a domain in the time of encoding its pictures
+ * (docs/METHODS.md has the comparison); moe when an option was given that says how experts are trained, chosen or selected. */
+moeclip_mode mc_choose_method(const mc_args *args);
 
 int mc_learn_run(const mc_args *args);
 

@@ -7,7 +7,11 @@
 
 #define AT(field) offsetof(mc_serve_options, field)
 
-static void defaults(void *p) { mc_serve_options_defaults(p); }
+static void defaults(void *p) {
+  mc_serve_options *o = p;
+  mc_serve_options_defaults(o);
+  o->learner.mode = (moeclip_mode)MC_METHOD_AUTO;
+}
 
 static const mc_option options[] = {
     {MC_OPT_HEADING, "Files", 0, 0, 0, 0, 0, 0, 0},
@@ -72,8 +76,10 @@ static const mc_option options[] = {
      "as many as there are processors"},
     {MC_OPT_REAL, "checkpoint-seconds", "S", "between checkpoints of the unfinished task", AT(checkpoint_seconds), 0, 1e6, 0,
      0},
-    {MC_OPT_CHOICE, "method", MC_METHODS, "of a new state: how it learns; `moeclip learn --help` explains them",
-     AT(learner.mode), 0, 0, MC_METHODS, 0},
+    {MC_OPT_CHOICE, "method", "auto|" MC_METHODS,
+     "of a new state: how it learns; `moeclip learn --help` explains them. auto: analytic, or moe when an option here or in the "
+     "request for its first task says how experts are trained, chosen or selected",
+     AT(learner.mode), MC_METHOD_AUTO, 0, "auto|" MC_METHODS, 0},
     {MC_OPT_CHOICE, "ridge-form", MC_RIDGE_FORMS, "of a new state, analytic: random projection, or a kernel",
      AT(learner.ridge_form), 0, 0, MC_RIDGE_FORMS, 0},
     {MC_OPT_INT, "ridge-hidden", "N", "of a new state, analytic: width of the projection", AT(learner.ridge_hidden), 1, 32768,
@@ -100,7 +106,11 @@ static const mc_option options[] = {
 };
 
 static int run(const mc_args *args) {
-  const mc_serve_options *o = args->options;
+  mc_serve_options *o = args->options;
+  if ((int)o->learner.mode == MC_METHOD_AUTO) {
+    o->learner.mode = mc_choose_method(args);
+    o->asks_choose = o->learner.mode != MOECLIP_MODE_MOE;
+  }
   moeclip_error err = {0};
   if (!o->model) return mc_usage_error(args->command, "--model is missing: the CLIP that answers");
   if (!o->state) return mc_usage_error(args->command, "--state is missing: the file for what is learned");

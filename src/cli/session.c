@@ -32,7 +32,11 @@ static moeclip_code open_learner(mc_session *s, moeclip_error *err) {
   MC_TRY(mc_open_model(files, &s->model, err));
   moeclip_learner_options learner = s->o->learner;
   learner.alexnet = files->alexnet;
-  return moeclip_learner_create(s->model, &learner, &s->learner, err);
+  MC_TRY(moeclip_learner_create(s->model, &learner, &s->learner, err));
+  if (s->o->method_chosen && !s->o->quiet && mc_is_writer()) {
+    mc_warn("%s: a new state, by the method %s (--method chooses another)", files->state, moeclip_mode_name(learner.mode));
+  }
+  return MOECLIP_OK;
 }
 
 static moeclip_code open_domain(mc_session *s, size_t i, moeclip_error *err) {

@@ -140,23 +140,24 @@ static const struct {
   number_kind kind;
   size_t offset;
   double min, max;
+  bool trains;
 } numbers[] = {
-    {"iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.iterations), 1, 1e9},
-    {"epochs", WHOLE_LONG, offsetof(mc_learn_ask, task.epochs), 0, 1e6},
-    {"batch", WHOLE_INT, offsetof(mc_learn_ask, task.batch), 1, 4096},
-    {"learning_rate", REAL, offsetof(mc_learn_ask, task.learning_rate), 1e-12, 1e3},
-    {"weight_decay", REAL, offsetof(mc_learn_ask, task.weight_decay), 0, 1e3},
-    {"label_smoothing", REAL, offsetof(mc_learn_ask, task.label_smoothing), 0, 0.999999},
-    {"warmup", WHOLE_LONG, offsetof(mc_learn_ask, task.warmup), -1, 1e9},
-    {"dropout", REAL, offsetof(mc_learn_ask, task.dropout), 0, 0.999999},
-    {"balance", REAL, offsetof(mc_learn_ask, task.balance), 0, 1e6},
-    {"selector_iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.selector_iterations), 1, 1e6},
-    {"selector_learning_rate", REAL, offsetof(mc_learn_ask, task.selector_learning_rate), 1e-12, 1e3},
-    {"threshold", REAL, offsetof(mc_learn_ask, task.threshold), 0, 1e6},
-    {"shots", WHOLE_LONG, offsetof(mc_learn_ask, shots), 0, 1e9},
-    {"max_train", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[0]), 0, 1e9},
-    {"max_test", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[1]), 0, 1e9},
-    {"train_fraction", REAL, offsetof(mc_learn_ask, data.train_fraction), 0.001, 0.999},
+    {"iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.iterations), 1, 1e9, true},
+    {"epochs", WHOLE_LONG, offsetof(mc_learn_ask, task.epochs), 0, 1e6, true},
+    {"batch", WHOLE_INT, offsetof(mc_learn_ask, task.batch), 1, 4096, false},
+    {"learning_rate", REAL, offsetof(mc_learn_ask, task.learning_rate), 1e-12, 1e3, true},
+    {"weight_decay", REAL, offsetof(mc_learn_ask, task.weight_decay), 0, 1e3, true},
+    {"label_smoothing", REAL, offsetof(mc_learn_ask, task.label_smoothing), 0, 0.999999, true},
+    {"warmup", WHOLE_LONG, offsetof(mc_learn_ask, task.warmup), -1, 1e9, true},
+    {"dropout", REAL, offsetof(mc_learn_ask, task.dropout), 0, 0.999999, true},
+    {"balance", REAL, offsetof(mc_learn_ask, task.balance), 0, 1e6, true},
+    {"selector_iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.selector_iterations), 1, 1e6, true},
+    {"selector_learning_rate", REAL, offsetof(mc_learn_ask, task.selector_learning_rate), 1e-12, 1e3, true},
+    {"threshold", REAL, offsetof(mc_learn_ask, task.threshold), 0, 1e6, true},
+    {"shots", WHOLE_LONG, offsetof(mc_learn_ask, shots), 0, 1e9, false},
+    {"max_train", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[0]), 0, 1e9, false},
+    {"max_test", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[1]), 0, 1e9, false},
+    {"train_fraction", REAL, offsetof(mc_learn_ask, data.train_fraction), 0.001, 0.999, false},
 };
 enum { N_NUMBERS = sizeof numbers / sizeof numbers[0] };
 
@@ -241,6 +242,7 @@ moeclip_code mc_learn_ask_parse(const json_t *object, int64_t max_iterations, mc
     int i = find_number(key);
     if (i >= 0) {
       MC_TRY(take_number(out, i, value, err));
+      out->trains = out->trains || numbers[i].trains;
     } else if (strcmp(key, "name") == 0) {
       MC_TRY(take_text(value, key, &out->name, err));
     } else if (strcmp(key, "path") == 0) {

@@ -41,6 +41,7 @@ typedef struct mc_learn_ask {
   char *name, *path; /* path: NULL when the pictures were uploaded */
   char *method; /* of a state that this task begins; NULL: the server's. A state that is there must have been made with it */
   json_t *templates; /* array or NULL */
+  bool trains; /* a number was given that says how experts are trained or selected. Not kept by mc_learn_ask_json */
   moeclip_task_options task;
   int64_t shots;
   moeclip_dataset_options data;

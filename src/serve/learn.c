@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "serve/ask.h"
@@ -49,6 +50,16 @@ static moeclip_code find_pictures(mc_request *r, mc_learn_ask *ask, char **path,
   return MOECLIP_OK;
 }
 
+/* Of a state that this ask begins, where neither it nor the server's options name one. Settled now, and kept with the job. */
+static moeclip_code choose_method(const mc_server *s, mc_learn_ask *ask, moeclip_error *err) {
+  bool there;
+  if (!s->o->asks_choose || ask->method || !ask->trains) return MOECLIP_OK;
+  MC_TRY(mc_file_exists(s->o->state, &there, err));
+  if (there) return MOECLIP_OK;
+  ask->method = mc_strdup(moeclip_mode_name(MOECLIP_MODE_MOE));
+  return ask->method ? MOECLIP_OK : mc_fail_memory(err, 16, "a method");
+}
+
 enum MHD_Result mc_post_learn(mc_request *r) {
   mc_learn_ask ask;
   moeclip_error err = {0};
@@ -60,6 +71,7 @@ enum MHD_Result mc_post_learn(mc_request *r) {
   moeclip_code code = read_options(r, &options, &err);
   if (code == MOECLIP_OK) code = mc_learn_ask_parse(options, r->s->o->max_iterations, &ask, &err);
   json_decref(options);
+  if (code == MOECLIP_OK) code = choose_method(r->s, &ask, &err);
   if (code == MOECLIP_OK) code = find_pictures(r, &ask, &path, &err);
   int status = 0;
   if (code == MOECLIP_OK) {

@@ -8,6 +8,8 @@
 #ifndef MC_SERVE_SERVE_H
 #define MC_SERVE_SERVE_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 #include "moeclip/learner.h"
 
@@ -17,6 +19,7 @@ typedef struct mc_serve_options {
   const char *host, *token_file, *root, *data;
   int port;                                 /* 0: a free one */
   moeclip_learner_options learner;          /* of a state that is not there yet */
+  bool asks_choose;                         /* the ask for its first task makes it moe's when it says how to train */
   double checkpoint_seconds;
 
   int batch, queue, connections, decoders, max_images, max_prompts, max_streams;

@@ -142,4 +142,18 @@ expect 0 'Last' bench cil --set pictures/colours --set pictures/stripes --base 2
 expect 1 'made with --method analytic' bench cil --set pictures/colours --set pictures/stripes --base 2 --increment 2 --batch 4 \
   --model clip.safetensors --quiet --out cil
 
+# --- the method that nobody names ------------------------------------------------------------------------------------------------
+method_of() { "$M" info --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["state"]["mode"])'; }
+expect 0 'a new state, by the method analytic' learn --model clip.safetensors --state a1.safetensors --threads 1 --no-eval pictures/colours
+expect 0 'a new state, by the method moe' learn --model clip.safetensors --state a2.safetensors --threads 1 --no-eval --iterations 2 --batch 4 \
+  --experts 4 --bottleneck 4 --selector-iterations 2 pictures/colours
+expect 0 '.' learn --model clip.safetensors --state a3.safetensors --threads 1 --no-eval --quiet --method moe --batch 4 --iterations 2 --experts 4 \
+  --bottleneck 4 --selector-iterations 2 pictures/colours
+[ "$(method_of a1.safetensors) $(method_of a2.safetensors)" = "analytic moe" ] || fail "methods: $(method_of a1.safetensors), $(method_of a2.safetensors)"
+cmp -s a2.safetensors a3.safetensors || fail "a method that is chosen learns other than one that is named"
+cp a2.safetensors a4.safetensors
+expect 0 '.' learn --model clip.safetensors --state a2.safetensors --threads 1 --no-eval --quiet --batch 4 lines=pictures/stripes
+expect 0 '.' learn --model clip.safetensors --state a4.safetensors --threads 1 --no-eval --quiet --method auto --batch 4 lines=pictures/stripes
+cmp -s a2.safetensors a4.safetensors && [ "$(method_of a4.safetensors)" = moe ] || fail "a state that is there goes on by another method"
+
 exit $failed

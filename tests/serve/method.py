@@ -50,4 +50,16 @@ s = Server("--root", root, "--method", "zscl", state=T + "/none.safetensors")
 a = s.post_json("/v1/learn", {"name": "colours", "path": "colours", "batch": 8, "iterations": 6})
 check("reference set" in s.wait_job(a.json["job"]["id"])["error"], a)
 check(s.stop() == 0)
+
+# Nobody names a method: analytic, unless the server's options or the ask say how to train.
+for state, options, fields, expected in (("plain", [], {}, "analytic"), ("asked", [], {"iterations": 2, "selector_iterations": 2}, "moe"),
+                                         ("server", ["--experts", 4, "--bottleneck", 4], {}, "moe"),
+                                         ("fixed", ["--method", "analytic"], {"iterations": 2}, "analytic")):
+    s = Server("--root", root, *options, state=f"{T}/{state}.safetensors")
+    a = s.post_json("/v1/learn", {"name": "stripes", "path": "stripes", "batch": 8, **fields, **({"iterations": 2} if options[:1] == ["--experts"] else {})})
+    check(a.status == 202 and s.wait_job(a.json["job"]["id"])["state"] == "done", state, a)
+    a = s.post_json("/v1/learn", {"name": "colours", "path": "colours", "batch": 8, "iterations": 2})
+    check(a.status == 202 and s.wait_job(a.json["job"]["id"])["state"] == "done", state, a)
+    check(s.stop() == 0)
+    check(json.loads(run("info", "--json", f"{T}/{state}.safetensors"))["state"]["mode"] == expected, state)
 finish()
