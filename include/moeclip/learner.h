@@ -326,6 +326,8 @@ typedef struct moeclip_evaluate_options {
   size_t n_among;
   int within_task; /* 0; 1, with `among`: a picture that the selector gives to a task is classified over that task's classes, as
                       moeclip_learner_classify does without labels */
+  int no_labels;   /* 0; 1: as moeclip_learner_classify without labels: among the classes of all tasks, with their prompts, and within_task.
+                      Neither `among` nor `templates` goes with it */
 } moeclip_evaluate_options;
 MOECLIP_API void moeclip_evaluate_options_defaults(moeclip_evaluate_options *options);
 

@@ -431,9 +431,11 @@ class Learner(Owner):
     def evaluate(self, dataset: Union[Dataset, Path], *, task: TaskChoice = "auto", selection: str = "per_image",
                  batch: Optional[int] = None, max_images: Optional[int] = None, gate_noise: Optional[bool] = None,
                  training_crop: Optional[bool] = None, seed: Optional[int] = None,
-                 templates: Optional[Union[str, Sequence[str]]] = None, loader_threads: Optional[int] = None,
-                 progress: Optional[ProgressCallback] = None, broken: Optional[BrokenCallback] = None) -> Evaluation:
-        """Accuracy on the test part of a data set, over its own classes.
+                 templates: Optional[Union[str, Sequence[str]]] = None, no_labels: Optional[bool] = None,
+                 loader_threads: Optional[int] = None, progress: Optional[ProgressCallback] = None,
+                 broken: Optional[BrokenCallback] = None) -> Evaluation:
+        """Accuracy on the test part of a data set, over its own classes; with no_labels as `classify` answers without
+        labels, over the classes of all tasks.
 
         templates: None is those of the learned task of the set's name, else "a photo of a {}." The callbacks are those
         of `learn`. Raises ArgumentError, FileError, FormatError.
@@ -442,7 +444,8 @@ class Learner(Owner):
         options, out = ffi.new("moeclip_evaluate_options *"), ffi.new("moeclip_evaluation *")
         lib.moeclip_evaluate_options_defaults(options)
         set_numbers(options, {"batch": batch, "max_images": max_images, "gate_noise": gate_noise,
-                              "training_crop": training_crop, "seed": seed, "loader_threads": loader_threads})
+                              "training_crop": training_crop, "seed": seed, "loader_threads": loader_threads,
+                              "no_labels": no_labels})
         options.task = self._task_number(task)
         options.selection = choose(selection, SELECTIONS, "selection")
         c_templates = _templates(templates)

@@ -12,7 +12,7 @@ typedef struct eval_options {
   mc_list templates, template_files;
   moeclip_evaluate_options evaluate;
   const char *task;
-  int no_labels, per_class, json, quiet;
+  int per_class, json, quiet;
 } eval_options;
 
 #define AT(field) offsetof(eval_options, field)
@@ -35,7 +35,7 @@ static const mc_option options[] = {
     {MC_OPT_FLAG, "no-labels", NULL,
      "as `classify` answers without --labels: over the classes of all tasks, or of the task that the selector gives a picture to, and "
      "not over the data set's own; with the tasks' prompts",
-     AT(no_labels), 1, 0, 0, 0},
+     AT(evaluate.no_labels), 1, 0, 0, 0},
     {MC_OPT_FLAG, "batch-routing", NULL,
      "one choice of the selector for a whole batch, by its mean error, as the published code does",
      AT(evaluate.selection), MOECLIP_SELECT_PER_BATCH, 0, 0, 0},
@@ -89,37 +89,19 @@ static moeclip_code print_one(const eval_options *o, const moeclip_evaluation *e
   return mc_json_print(object, false) ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_IO, "standard output: cannot write");
 }
 
-/* The classes of each task, with its prompts. *groups [*n]: to be freed; what they point to is the learner's. */
-static moeclip_code classes_of_tasks(const moeclip_learner *learner, moeclip_label_group **groups, size_t *n, moeclip_error *err) {
-  *n = (size_t)moeclip_learner_tasks(learner);
-  if (*n == 0) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "--no-labels: nothing was learned yet, so there are no classes to choose from (--state)");
-  *groups = calloc(*n, sizeof **groups);
-  if (!*groups) return mc_fail_memory(err, *n * sizeof **groups, "labels");
-  for (size_t t = 0; t < *n; t++) {
-    moeclip_task_info info;
-    MC_TRY(moeclip_learner_task(learner, (int)t, &info, err));
-    (*groups)[t] = (moeclip_label_group){info.classes, info.n_classes, info.templates, info.n_templates};
-  }
-  return MOECLIP_OK;
-}
-
 static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner, const char *argument, const json_t *provenance,
                                  mc_progress *progress, const moeclip_callbacks *callbacks, moeclip_error *err) {
   moeclip_evaluate_options how = o->evaluate;
   moeclip_evaluation e = {0};
   mc_prompts prompts = {0};
   moeclip_dataset *dataset = NULL;
-  moeclip_label_group *groups = NULL;
   moeclip_code code = mc_task_by_name(learner, o->task, &how.task, err);
   if (code == MOECLIP_OK) code = mc_dataset_open_named(argument, &o->data, &dataset, err);
   if (code == MOECLIP_OK) {
     code = mc_prompts_collect(&o->templates, &o->template_files, moeclip_dataset_name(dataset), &prompts, err);
   }
-  if (code == MOECLIP_OK && o->no_labels) code = classes_of_tasks(learner, &groups, &how.n_among, err);
   code = mc_agree(code, err);
   if (code == MOECLIP_OK) {
-    how.among = groups;
-    how.within_task = o->no_labels;
     how.templates = prompts.n ? prompts.items : NULL;
     how.n_templates = prompts.n;
     code = moeclip_learner_evaluate(learner, dataset, &how, callbacks, &e, err);
@@ -130,7 +112,6 @@ static moeclip_code evaluate_one(const eval_options *o, moeclip_learner *learner
   moeclip_evaluation_clear(&e);
   mc_prompts_clear(&prompts);
   moeclip_dataset_destroy(dataset);
-  free(groups);
   return code;
 }
 
@@ -141,7 +122,7 @@ static int run(const mc_args *args) {
   moeclip_error err = {0};
   mc_progress progress;
   if (!o->files.model) return mc_usage_error(args->command, "--model is missing: the CLIP to evaluate");
-  if (o->no_labels && (o->templates.n || o->template_files.n)) {
+  if (o->evaluate.no_labels && (o->templates.n || o->template_files.n)) {
     return mc_usage_error(args->command, "--no-labels takes the prompts that the tasks were learned with: --template and --templates do not go with it");
   }
   int exit_code = mc_ranks_begin(o->quiet);

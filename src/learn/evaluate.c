@@ -422,6 +422,29 @@ static moeclip_code run(evaluating *r, const moeclip_callbacks *callbacks, moecl
   return MOECLIP_OK;
 }
 
+/* The candidates of no_labels. *groups: to be freed; what they point to is the learner's. */
+static moeclip_code among_all_tasks(const moeclip_learner *l, moeclip_evaluate_options *o, moeclip_label_group **groups,
+                                    moeclip_error *err) {
+  size_t n = (size_t)l->n_tasks;
+  if (n == 0) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "nothing was learned yet, so there are no classes to choose from without labels");
+  }
+  if (o->among || o->n_templates) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "without labels, candidates and prompts are those of the tasks: give no others");
+  }
+  *groups = mc_alloc(n, sizeof **groups);
+  if (!*groups) return mc_fail_memory(err, n * sizeof **groups, "labels");
+  for (size_t t = 0; t < n; t++) {
+    const mc_task *task = &l->tasks[t];
+    (*groups)[t] = (moeclip_label_group){(const char *const *)task->classes, task->n_classes, (const char *const *)task->templates,
+                                         task->n_templates};
+  }
+  o->among = *groups;
+  o->n_among = n;
+  o->within_task = 1;
+  return MOECLIP_OK;
+}
+
 moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset *dataset,
                                       const moeclip_evaluate_options *options, const moeclip_callbacks *callbacks,
                                       moeclip_evaluation *out, moeclip_error *err) {
@@ -430,9 +453,13 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
     moeclip_evaluate_options_defaults(&defaults);
     options = &defaults;
   }
-  evaluating r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = options};
+  moeclip_evaluate_options all_tasks = *options;
+  moeclip_label_group *groups = NULL;
+  evaluating r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = &all_tasks};
   *out = (moeclip_evaluation){0};
-  moeclip_code code = moeclip_comm_agree(r.comm, start(&r, callbacks, out, err), err);
+  moeclip_code code = options->no_labels ? among_all_tasks(l, &all_tasks, &groups, err) : MOECLIP_OK;
+  if (code == MOECLIP_OK) code = start(&r, callbacks, out, err);
+  code = moeclip_comm_agree(r.comm, code, err);
   double began = mc_now();
   if (code == MOECLIP_OK) code = expected_features(&r, err);
   if (code == MOECLIP_OK) code = moeclip_comm_agree(r.comm, run(&r, callbacks, out, err), err);
@@ -454,6 +481,7 @@ moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset 
   free(r.tasks);
   free(r.scores);
   free(r.best);
+  free(groups);
   if (code != MOECLIP_OK) moeclip_evaluation_clear(out);
   return code;
 }

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import FOLDER, SHORT, SMALL, as_printed, run_program
 
 import moeclip
@@ -60,6 +61,16 @@ def test_evaluate_is_the_programs(learner: moeclip.Learner, state: Path) -> None
         assert (found.n, found.n_right, as_printed(found.accuracy)) == (line["n"], line["right"], line["accuracy"])
         assert found.routed.sum() == found.n == found.class_n.sum()
         assert found.routed_right.sum() == found.n_right == found.class_right.sum()
+
+
+def test_evaluate_without_labels_is_what_classify_says(learner: moeclip.Learner) -> None:
+    data = moeclip.Dataset(COLOURS, split="test", name="colours")
+    found = learner.evaluate(data, no_labels=True)
+    answers = learner.classify([pixels for pixels, _ in data])
+    right = sum(answer.label == data.classes[label] for answer, (_, label) in zip(answers, data))
+    assert (found.n, found.n_right) == (len(data), right) and right > 0
+    with pytest.raises(moeclip.ArgumentError, match="give no others"):
+        learner.evaluate(data, no_labels=True, templates="a {}")
 
 
 def test_features_make_the_probabilities(model: moeclip.Model, learner: moeclip.Learner) -> None:
