@@ -37,7 +37,10 @@ enum MHD_Result mc_get_health(mc_request *r) {
 enum MHD_Result mc_get_tasks(mc_request *r) {
   mc_generation *g = mc_engine_current(&r->s->engine);
   char *matrix = mc_jobs_matrix(&r->s->jobs);
-  char *text = mc_format("{\"tasks\":%s,\"matrix\":%s}", g->tasks, matrix ? matrix : "null");
+  moeclip_learner_options is;
+  moeclip_learner_get_options(g->learner, &is);
+  const char *quote = g->n_tasks ? "\"" : "", *method = g->n_tasks ? moeclip_mode_name(is.mode) : "null"; /* a plain word */
+  char *text = mc_format("{\"method\":%s%s%s,\"tasks\":%s,\"matrix\":%s}", quote, method, quote, g->tasks, matrix ? matrix : "null");
   mc_generation_release(g);
   free(matrix);
   return text ? mc_reply(r, 200, "application/json", text, strlen(text)) : mc_reply_error(r, 503, "out of memory");

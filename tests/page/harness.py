@@ -194,18 +194,21 @@ class Test:
         self._learn()
 
     def _learn(self):
-        command = [self.moeclip, "learn", "--model", MODEL, "--state", self.state, "--iterations", "30", "--batch", "8",
-                   "--selector-iterations", "60", "--experts", "8", "--bottleneck", "16", "--threads", "2", "--seed", "1",
-                   "--lr", "5e-3", "--warmup", "2",
-                   self.sets / "colours", self.sets / "stripes"]
+        self.learn(self.state, "--iterations", "30", "--batch", "8", "--selector-iterations", "60", "--experts", "8",
+                   "--bottleneck", "16", "--seed", "1", "--lr", "5e-3", "--warmup", "2")
+
+    def learn(self, state, *options):
+        command = [self.moeclip, "learn", "--model", MODEL, "--state", state, "--threads", "2", *options, self.sets / "colours",
+                   self.sets / "stripes"]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_WAIT_POLICY": "passive"})
         if done.returncode:
             raise Failure(f"moeclip learn: {done.stderr[-2000:]}")
 
-    def serve(self, **options):
+    def serve(self, of=None, **options):
+        of = of or self.state
         state = self.folder / f"served-{len(self.servers)}.safetensors"
-        shutil.copy(self.state, state)
-        results = self.state.with_suffix(".results")
+        shutil.copy(of, state)
+        results = of.with_suffix(".results")
         if results.is_dir():
             shutil.copytree(results, state.with_suffix(".results"))
         server = Server(self.moeclip, self.folder, state, **options)

@@ -280,6 +280,25 @@ def token(test):
     test.check(b.shown("#token-form") and b.js("return sessionStorage.length") == 0, "the token is not forgotten")
 
 
+def without_experts(test):
+    """A state that learn makes when nothing says how to train."""
+    b, picture, state = test.browser, test.sets / "colours/test/red/0.png", test.folder / "analytic.safetensors"
+    test.learn(state)
+    server = test.serve(of=state)
+    b.open(server.url)
+    b.give("#pictures", picture)
+    place, answer = answered(b, "0.png"), server.classify(picture)
+    compare(test, place, answer, "the analytic method")
+    test.same(answer["task"], "colours", "who taught the first label")
+    why = b.text(f"{place} .why")
+    test.check("Regression" in why and "first label is of colours" in why, f"the analytic method's reason: {why}")
+    test.check("experts" not in why and not b.all(f"{place} .heat"), f"experts of a method without: {why}")
+    b.js("const s = document.querySelector('#task'); s.value = 'stripes'; s.dispatchEvent(new Event('input', {bubbles: true}))")
+    b.one("#classify-button").click()
+    wait("the named task's reason", lambda: "You chose the task stripes" in b.text(f"{place} .why"))
+    server.stop()
+
+
 def lost(test, server):
     b = test.browser
     b.open(server.url)
@@ -296,6 +315,7 @@ def run(test):
     test.browser.drain()
     test.same([e["message"] for e in test.browser.console if "401" not in e["message"]], [], "the console")
     test.part(token, test)
+    test.part(without_experts, test)
     test.part(lost, test, server)
 
 

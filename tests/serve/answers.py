@@ -169,7 +169,7 @@ check(s.log() == "", s.log())
 
 # a server that has learned nothing yet
 s = Server(*SMALL, state=T + "/none.safetensors")
-check(s.get("/v1/tasks").json == {"tasks": [], "matrix": None} and s.get("/healthz").json["tasks"] == 0)
+check(s.get("/v1/tasks").json == {"method": None, "tasks": [], "matrix": None} and s.get("/healthz").json["tasks"] == 0)
 check(s.classify(files[:1]).status == 400 and s.classify(files[:1], labels='["red", "blue"]').status == 200)
 check(s.stop(signal.SIGINT) == 0)
 finish()

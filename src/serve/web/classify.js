@@ -64,9 +64,10 @@ function formOf(items, asked) {
   return form;
 }
 
-function keep(items, answers) {
+function keep(items, answers, asked) {
   items.forEach((item, i) => {
     const answer = answers[i];
+    Object.assign(item, {asked: asked.task, method: store.method});
     item.error = answer ? answer.error || '' : 'The server gave no answer for this picture.';
     item.answer = item.error ? null : answer;
   });
@@ -76,7 +77,7 @@ async function send(items, asked, signal) {
   for (let at = 0; at < items.length; at += AT_ONCE) {
     const some = items.slice(at, at + AT_ONCE);
     const {answers} = await api.classify(formOf(some, asked), signal);
-    keep(some, answers);
+    keep(some, answers, asked);
     for (const item of some) Object.assign(item, {pending: false, version: item.version + 1});
     render();
   }

@@ -4,15 +4,32 @@ import {errorChart, heatMap, probabilityList} from './charts.js';
 
 const nearestOf = (errors) => errors.reduce((best, e) => (!best || e.error < best.error ? e : best), null);
 
+/** Why this task, or none, in a sentence, where no selector looked at the picture. */
+function withoutSelector({task}, {asked, method}) {
+  if (asked === 'none' || method === null) return 'The untouched CLIP answered; no selector was asked.';
+  if (asked !== 'auto') return `You chose the task ${task ?? asked}, so nothing else was asked.`;
+  switch (method) {
+    case 'moe': return 'This state has no selector, so the untouched CLIP answered.';
+    case 'zero-shot': return 'Nothing is trained by the method zero-shot: the untouched CLIP answered.';
+    case 'analytic':
+      return task === null ? 'The untouched CLIP sees something here that was never taught, so its answer stands.'
+        : `Regression on the picture's features decided, among what all tasks taught; the first label is of ${task}.`;
+    case 'linear-probe':
+      return task === null ? 'The untouched CLIP sees something here that was never taught, so its answer stands.'
+        : `Each task has a classifier of its own; that of ${task} has the most probable label.`;
+    case 'icarl':
+      return task === null ? 'CLIP, trained on all tasks, answered by the texts.'
+        : `The kept pictures of a class of ${task} are the nearest to this one.`;
+    default: return `CLIP itself was trained (${method}), and answers for all tasks.`;
+  }
+}
+
 /** Why this task, or none, in a sentence. */
-function reason(answer) {
+function reason(item) {
+  const {answer} = item;
   const {errors, reference_error: reference} = answer.explanation;
   const nearest = nearestOf(errors);
-  if (!nearest) {
-    return answer.task === null
-      ? 'The untouched CLIP answered; no selector was asked.'
-      : `You chose the task ${answer.task}, so the selector was not asked.`;
-  }
+  if (!nearest) return withoutSelector(answer, item);
   const share = percent(nearest.error / nearest.threshold, 0);
   if (answer.task !== null) return `${answer.task} has the lowest error, ${share} of its threshold, so it answers.`;
   if (reference !== null && reference !== undefined && reference < nearest.error) {
@@ -22,7 +39,8 @@ function reason(answer) {
   return `The nearest task, ${nearest.task}, is at ${share} of its threshold: too far. So the untouched CLIP answers.`;
 }
 
-function why(answer, open) {
+function why(item, open) {
+  const {answer} = item;
   const {errors, reference_error: reference, gates} = answer.explanation;
   const rows = errors.map((e) => ({name: e.task, error: e.error, threshold: e.threshold, chosen: e.task === answer.task}));
   if (errors.length && reference !== null && reference !== undefined) {
@@ -32,14 +50,14 @@ function why(answer, open) {
   const most = Math.max(0, ...gates.flat());
   return h('details', {class: 'why', open},
     h('summary', {}, 'Why this answer'),
-    h('p', {class: 'reason'}, reason(answer)),
+    h('p', {class: 'reason'}, reason(item)),
     h('div', {class: 'figures'},
       rows.length > 0 && h('section', {class: 'figure'},
         h('h4', {}, 'Which task the picture fits'),
         h('p', {class: 'hint'}, 
           'Reconstruction error of each task. The lowest wins, if it stays left of its threshold, the mark.'),
         errorChart(rows, 'Reconstruction errors')),
-      h('section', {class: 'figure'},
+      gates.length > 0 && h('section', {class: 'figure'},
         h('h4', {}, 'Which experts answered'),
         fired
           ? [h('p', {class: 'hint'}, 'Share of each expert in each block of the image tower.'),
@@ -62,7 +80,7 @@ export function spoken(item) {
   return `${item.file.name}: ${best ? `${best.name}, ${percent(best.probability, 0)}` : 'no label'}, ${by}.`;
 }
 
-/** item: {file, url, answer, error, pending}. */
+/** item: {file, url, answer, error, pending, asked: 'auto', 'none' or a task; method: of the state that answered}. */
 export function resultCard(item, open) {
   const image = h('img', {src: item.url, alt: `Picture ${item.file.name}`, width: 112, height: 112});
   // A picture that this browser cannot show may still be one that the server can read.
@@ -83,7 +101,7 @@ export function resultCard(item, open) {
             title: 'Error of the nearest task over its threshold; above 1 it is turned away'},
             `selector ${short(answer.score)}`)),
         body)),
-    answer?.explanation && why(answer, open));
+    answer?.explanation && why(item, open));
 }
 
 export const summary = (items) => {

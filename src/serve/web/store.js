@@ -1,7 +1,7 @@
 // What the page knows of the server, kept in one place; views ask to be told when it changes.
 import * as api from './api.js';
 
-export const store = {health: null, tasks: [], matrix: null, loaded: false};
+export const store = {health: null, method: null, tasks: [], matrix: null, loaded: false};
 const listeners = [];
 
 export const whenChanged = (callback) => listeners.push(callback);
@@ -14,7 +14,8 @@ export async function refreshHealth() {
 }
 
 export async function refreshTasks() {
-  const {tasks, matrix} = await api.tasks();
+  const {method, tasks, matrix} = await api.tasks();
+  store.method = method || null;
   store.tasks = tasks || [];
   store.matrix = matrix || null;
   store.loaded = true;
