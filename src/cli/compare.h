@@ -25,6 +25,7 @@ typedef struct mc_compare_run {
   char *folder;                    /* OUT/METHOD-ORDER-SEED */
   double zero_shot, transfer, average, last; /* 0 to 1; NaN: there is none */
   double no_labels;                /* the last, where nothing tells whose classes a picture has (`eval --no-labels`) */
+  double heldout, heldout_before;  /* mean over the sets that are never learned, after the last task and before the first; NaN: no set */
   double trained;                  /* numbers, mean over the tasks */
   double seconds;                  /* a task, mean */
   double peak;                     /* bytes */
@@ -55,7 +56,7 @@ moeclip_code mc_compare_eval_words(const mc_words *learn, mc_words *w, moeclip_e
  * *peak: bytes so far. */
 moeclip_code mc_compare_begin(const char *folder, const json_t *command, bool *done, double *peak, moeclip_error *err);
 moeclip_code mc_compare_note(const char *folder, json_t *command, bool done, double peak, moeclip_error *err);
-/* What came of a run that is done, from its matrix.json: zero_shot to seconds, and inputs. */
+/* What came of a run that is done, from its matrix.json: zero_shot to seconds but for no_labels, and inputs. */
 moeclip_code mc_compare_gather(mc_compare_run *run, size_t n_tasks, moeclip_error *err);
 /* And no_labels, from what `eval --json` printed: an object a line for each task. */
 moeclip_code mc_compare_gather_no_labels(mc_compare_run *run, size_t n_tasks, moeclip_error *err);

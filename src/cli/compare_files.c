@@ -40,6 +40,22 @@ static double mean_of(const json_t *matrix, const char *key) {
   return json_is_number(mean) ? json_number_value(mean) : NAN;
 }
 
+/* Mean accuracy in a row over the sets that are never learned. */
+static double heldout_in(const json_t *matrix, size_t row) {
+  const json_t *cells = json_object_get(json_array_get(json_object_get(matrix, "rows"), row), "cells");
+  double sum = 0;
+  size_t n = 0, i;
+  json_t *column;
+  json_array_foreach(json_object_get(matrix, "columns"), i, column) {
+    const char *name = json_string_value(json_object_get(column, "name"));
+    if (!name || !json_is_null(json_object_get(column, "task"))) continue;
+    const json_t *accuracy = json_object_get(json_object_get(cells, name), "accuracy");
+    sum += json_is_number(accuracy) ? json_number_value(accuracy) : NAN;
+    n++;
+  }
+  return n ? sum / (double)n : NAN;
+}
+
 moeclip_code mc_compare_gather(mc_compare_run *r, size_t n_tasks, moeclip_error *err) {
   json_t *matrix = NULL, *task;
   const char *name;
@@ -55,6 +71,8 @@ moeclip_code mc_compare_gather(mc_compare_run *r, size_t n_tasks, moeclip_error 
     r->transfer = mean_of(matrix, "transfer");
     r->average = mean_of(matrix, "average");
     r->last = mean_of(matrix, "last");
+    r->heldout_before = heldout_in(matrix, 0);
+    r->heldout = heldout_in(matrix, n_tasks);
     /* What it read is what all of them read. */
     json_decref(r->inputs);
     r->inputs = json_incref(json_object_get(json_array_get(json_object_get(matrix, "provenance"), 0), "inputs"));

@@ -8,12 +8,14 @@
 #include "base/memory.h"
 #include "cli/compare.h"
 
-enum { ZERO_SHOT, TRANSFER, AVERAGE, LAST, NO_LABELS, TRAINED, SECONDS, PEAK, N_VALUES };
+enum { ZERO_SHOT, TRANSFER, AVERAGE, LAST, NO_LABELS, HELDOUT, TRAINED, SECONDS, PEAK, HELDOUT_BEFORE, N_VALUES };
 
-static const char *const keys[N_VALUES] = {"zero_shot", "transfer", "average", "last", "no_labels", "trained", "seconds", "peak_bytes"};
+static const char *const keys[N_VALUES] = {"zero_shot", "transfer", "average", "last", "no_labels", "heldout",
+                                          "trained", "seconds", "peak_bytes", "heldout_before"};
 
 static double value_of(const mc_compare_run *r, int which) {
-  const double values[N_VALUES] = {r->zero_shot, r->transfer, r->average, r->last, r->no_labels, r->trained, r->seconds, r->peak};
+  const double values[N_VALUES] = {r->zero_shot, r->transfer, r->average, r->last, r->no_labels, r->heldout,
+                                   r->trained, r->seconds, r->peak, r->heldout_before};
   return values[which];
 }
 
@@ -64,18 +66,20 @@ static void put_percent(FILE *f, double mean, double spread) {
 static const char *order_name(int order) { return order < 0 ? "both" : order ? "reversed" : "given"; }
 
 static void put_text(FILE *f, const row *rows, size_t n) {
-  fprintf(f, "%-13s %-9s %4s  %15s  %15s  %15s  %15s  %12s  %10s  %9s\n", "method", "order", "runs", "Transfer", "Average", "Last",
-          "no labels", "trained", "s a task", "peak MiB");
+  fprintf(f, "%-13s %-9s %4s  %15s  %15s  %15s  %15s  %15s  %12s  %10s  %9s\n", "method", "order", "runs", "Transfer", "Average",
+          "Last", "no labels", "held-out", "trained", "s a task", "peak MiB");
   for (size_t i = 0; i < n; i++) {
     const row *r = &rows[i];
     fprintf(f, "%-13s %-9s %4d", r->method, order_name(r->order), r->n);
-    for (int k = TRANSFER; k <= NO_LABELS; k++) put_percent(f, r->mean[k], r->spread[k]);
+    for (int k = TRANSFER; k <= HELDOUT; k++) put_percent(f, r->mean[k], r->spread[k]);
     fprintf(f, "  %12.0f  %10.1f  %9.0f\n", r->mean[TRAINED], r->mean[SECONDS], r->mean[PEAK] / 1048576);
   }
   fprintf(f, "\nIn %%: mean over the runs +- standard deviation. Transfer, Average, Last: each picture over its own data set's classes; no labels: the last, "
-             "over all that was learned,\nas `classify` answers without --labels. trained: numbers trained a task.\n"
+             "over all that was learned,\nas `classify` answers without --labels; held-out: sets that are never learned, after the last task. trained: numbers trained a task.\n"
              "s a task: training, and the selector where there is one; without evaluating. peak: of the whole run, evaluating included.\n"
-             "zero-shot before the first task: %.2f\n", 100 * rows[0].mean[ZERO_SHOT]);
+             "zero-shot before the first task: %.2f", 100 * rows[0].mean[ZERO_SHOT]);
+  if (!isnan(rows[0].mean[HELDOUT_BEFORE])) fprintf(f, "; held-out: %.2f", 100 * rows[0].mean[HELDOUT_BEFORE]);
+  fputc('\n', f);
 }
 
 /* --- JSON --------------------------------------------------------------------------------------------------------- */

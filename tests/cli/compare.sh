@@ -27,6 +27,7 @@ for row in c["rows"]:
         assert abs(row[key]["mean"] - st.mean(values)) < 1e-9 and abs(row[key]["spread"] - st.stdev(values)) < 1e-9, (row, key)
     blind = [[json.loads(line)["accuracy"] for line in open(f"{r['folder']}/no-labels.json")] for r in mine]
     assert all(len(b) == 2 for b in blind) and abs(row["no_labels"]["mean"] - st.mean(sum(b) / 2 for b in blind)) < 1e-9, row
+    assert row["heldout"]["mean"] is None, row
     trained = [t["trainable"] for r in mine for t in json.load(open(f"{r['folder']}/matrix.json"))["learned"].values()]
     assert abs(row["trained"]["mean"] - st.mean(trained)) < 1e-6
     assert row["peak_bytes"]["mean"] > 1e6
@@ -41,9 +42,12 @@ PYTHON
 # Without --methods all are compared, zscl with a reference set, which goes to moe and zscl alone; joint training takes twice the steps for
 # its second task.
 expect 0 '^joint .* given ' $shared --out all --reference pictures/spots --with "moe=--experts 4 --selector-iterations 5 --reference-iterations 5" \
-  --with "icarl=--exemplars 14" $domains
+  --with "icarl=--exemplars 14" --heldout pictures/spots $domains
 python3 - <<'PYTHON' || fail "all methods"
 import json
+for row in json.load(open("all/compare.json"))["rows"]:
+    first, *_, last = json.load(open(f"all/{row['method']}-given-1/matrix.json"))["rows"]
+    assert row["heldout"]["mean"] == last["cells"]["spots"]["accuracy"] and row["heldout_before"]["mean"] == first["cells"]["spots"]["accuracy"], row
 rows = [r["method"] for r in json.load(open("all/compare.json"))["rows"]]
 assert rows == ["zero-shot", "linear-probe", "analytic", "moe", "finetune", "wise-ft", "lwf", "zscl", "icarl", "joint"], rows
 for method in rows:
