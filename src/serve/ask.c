@@ -137,27 +137,27 @@ typedef enum number_kind { WHOLE_INT, WHOLE_LONG, REAL } number_kind;
 
 static const struct {
   const char *name;
-  number_kind kind;
   size_t offset;
   double min, max;
-  bool trains;
+  number_kind kind;
+  bool trains; /* says how experts are trained or selected */
 } numbers[] = {
-    {"iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.iterations), 1, 1e9, true},
-    {"epochs", WHOLE_LONG, offsetof(mc_learn_ask, task.epochs), 0, 1e6, true},
-    {"batch", WHOLE_INT, offsetof(mc_learn_ask, task.batch), 1, 4096, false},
-    {"learning_rate", REAL, offsetof(mc_learn_ask, task.learning_rate), 1e-12, 1e3, true},
-    {"weight_decay", REAL, offsetof(mc_learn_ask, task.weight_decay), 0, 1e3, true},
-    {"label_smoothing", REAL, offsetof(mc_learn_ask, task.label_smoothing), 0, 0.999999, true},
-    {"warmup", WHOLE_LONG, offsetof(mc_learn_ask, task.warmup), -1, 1e9, true},
-    {"dropout", REAL, offsetof(mc_learn_ask, task.dropout), 0, 0.999999, true},
-    {"balance", REAL, offsetof(mc_learn_ask, task.balance), 0, 1e6, true},
-    {"selector_iterations", WHOLE_LONG, offsetof(mc_learn_ask, task.selector_iterations), 1, 1e6, true},
-    {"selector_learning_rate", REAL, offsetof(mc_learn_ask, task.selector_learning_rate), 1e-12, 1e3, true},
-    {"threshold", REAL, offsetof(mc_learn_ask, task.threshold), 0, 1e6, true},
-    {"shots", WHOLE_LONG, offsetof(mc_learn_ask, shots), 0, 1e9, false},
-    {"max_train", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[0]), 0, 1e9, false},
-    {"max_test", WHOLE_LONG, offsetof(mc_learn_ask, data.max_per_class[1]), 0, 1e9, false},
-    {"train_fraction", REAL, offsetof(mc_learn_ask, data.train_fraction), 0.001, 0.999, false},
+    {"iterations", offsetof(mc_learn_ask, task.iterations), 1, 1e9, WHOLE_LONG, true},
+    {"epochs", offsetof(mc_learn_ask, task.epochs), 0, 1e6, WHOLE_LONG, true},
+    {"batch", offsetof(mc_learn_ask, task.batch), 1, 4096, WHOLE_INT, false},
+    {"learning_rate", offsetof(mc_learn_ask, task.learning_rate), 1e-12, 1e3, REAL, true},
+    {"weight_decay", offsetof(mc_learn_ask, task.weight_decay), 0, 1e3, REAL, true},
+    {"label_smoothing", offsetof(mc_learn_ask, task.label_smoothing), 0, 0.999999, REAL, true},
+    {"warmup", offsetof(mc_learn_ask, task.warmup), -1, 1e9, WHOLE_LONG, true},
+    {"dropout", offsetof(mc_learn_ask, task.dropout), 0, 0.999999, REAL, true},
+    {"balance", offsetof(mc_learn_ask, task.balance), 0, 1e6, REAL, true},
+    {"selector_iterations", offsetof(mc_learn_ask, task.selector_iterations), 1, 1e6, WHOLE_LONG, true},
+    {"selector_learning_rate", offsetof(mc_learn_ask, task.selector_learning_rate), 1e-12, 1e3, REAL, true},
+    {"threshold", offsetof(mc_learn_ask, task.threshold), 0, 1e6, REAL, true},
+    {"shots", offsetof(mc_learn_ask, shots), 0, 1e9, WHOLE_LONG, false},
+    {"max_train", offsetof(mc_learn_ask, data.max_per_class[0]), 0, 1e9, WHOLE_LONG, false},
+    {"max_test", offsetof(mc_learn_ask, data.max_per_class[1]), 0, 1e9, WHOLE_LONG, false},
+    {"train_fraction", offsetof(mc_learn_ask, data.train_fraction), 0.001, 0.999, REAL, false},
 };
 enum { N_NUMBERS = sizeof numbers / sizeof numbers[0] };
 
