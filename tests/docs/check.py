@@ -101,6 +101,10 @@ MADE = ("data/zeroshot/", "docs/demo-")
 def check_command(where, text):
     """A line of the shell: moeclip's options against that very command's, the others against all that is known."""
     for part in re.split(r"\||&&|;|\$\(", text):
+        for handed in re.findall(r'--with "([^"]*)"', part):  # by bench compare
+            for o in set(OPTION.findall(handed)) - commands["learn"]:
+                errors.append(f"{where}: moeclip learn has no {o}")
+        part = re.sub(r'--with "[^"]*"', "--with", part)
         words = part.split()
         while words and re.match(r"^[A-Z_]+=", words[0]):
             words.pop(0)
