@@ -275,7 +275,7 @@ static void test_vanishing_gates(void) {
   model_step s = {.n = N, .n_texts = TEXTS};
   mc_adapter_sizes a = {EXPERTS, 8, 2, 1.0f, true, 0};
   float noise[N * EXPERTS];
-  const float *of_block[2] = {noise, noise};
+  const float *of_block[4] = {noise, noise, noise, noise}; /* the image tower's, then the text tower's */
   int32_t tasks[N] = {0};
   int n_checked = 0;
   uint64_t index = 0;
