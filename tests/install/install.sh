@@ -91,7 +91,7 @@ complete() { # EXPECTED WORD...
 }
 complete "classify" moeclip cl
 complete "cil compare mtil xtail" moeclip bench ""
-complete "analytic finetune icarl joint linear-probe lwf moe wise-ft zero-shot zscl" moeclip learn --method ""
+complete "analytic auto finetune icarl joint linear-probe lwf moe wise-ft zero-shot zscl" moeclip learn --method ""
 complete "finetune" moeclip learn --method = f
 complete "--labels --labels-file" moeclip classify --la
 complete "--increment" moeclip bench cil --inc
