@@ -139,18 +139,13 @@ static json_t *describe_run(const running *r) {
 }
 
 static moeclip_code open_results(running *r, moeclip_error *err) {
-  MC_TRY(mc_cil_results_open(r->results, describe_run(r), &r->root, err));
-  /* Results of steps that the state does not know belong to a state that is gone. */
-  json_t *steps = json_object_get(r->root, "steps");
-  while ((int)json_array_size(steps) > moeclip_learner_tasks(r->learner))
-    json_array_remove(steps, json_array_size(steps) - 1);
-  if ((int)json_array_size(steps) + 1 < moeclip_learner_tasks(r->learner)) {
-    return mc_fail(err, MOECLIP_ERROR_MISMATCH,
-                   "%s knows %d steps, but %s has the results of only %zu, and the others cannot be measured "
-                   "any more; choose another folder with --out",
-                   r->state, moeclip_learner_tasks(r->learner), r->results, json_array_size(steps));
-  }
-  return MOECLIP_OK;
+  size_t n_learned = (size_t)moeclip_learner_tasks(r->learner);
+  MC_TRY(mc_cil_results_open(r->results, describe_run(r), n_learned, &r->root, err));
+  if (mc_cil_results_steps(r->root) + 1 >= n_learned) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_MISMATCH,
+                 "%s knows %zu steps, but %s has the results of only %zu, and the others cannot be measured "
+                 "any more; choose another folder with --out",
+                 r->state, n_learned, r->results, mc_cil_results_steps(r->root));
 }
 
 /* As of a session (session.c). */

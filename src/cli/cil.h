@@ -40,8 +40,9 @@ int mc_cil_run(const mc_args *args);
  * [names], "accuracy", "n", "right", "by_step": [[right, n], ...], "learned": {...}}], "measures": {"average", "last",
  * "forgetting", ...}}.
  */
-/* *root: what the file says, when it is of the same run (taken over), else nothing measured yet. json_decref it in every case. */
-moeclip_code mc_cil_results_open(const char *path, json_t *run, json_t **root, moeclip_error *err);
+/* *root: what the file says, when it is of the same run (taken over), else nothing measured yet; without steps beyond the n_learned that the
+ * state knows, which belong to a state that is gone. json_decref it in every case. */
+moeclip_code mc_cil_results_open(const char *path, json_t *run, size_t n_learned, json_t **root, moeclip_error *err);
 size_t mc_cil_results_steps(const json_t *root);
 /* What learning took of a step that is not measured yet; then the measured step, taken over, which that is added to. */
 moeclip_code mc_cil_results_learned(json_t **root, int step, const moeclip_learn_report *report, moeclip_error *err);

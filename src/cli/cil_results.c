@@ -35,10 +35,13 @@ static moeclip_code take_older(json_t **root, const char *path, moeclip_error *e
   return code;
 }
 
-moeclip_code mc_cil_results_open(const char *path, json_t *run, json_t **root, moeclip_error *err) {
+moeclip_code mc_cil_results_open(const char *path, json_t *run, size_t n_learned, json_t **root, moeclip_error *err) {
   *root = json_pack("{s:s, s:o, s:n, s:[]}", "format", FORMAT, "run", run, "zero_shot", "steps");
   if (!*root) return mc_fail_memory(err, 4096, "results");
-  return take_older(root, path, err);
+  MC_TRY(take_older(root, path, err));
+  json_t *steps = json_object_get(*root, "steps");
+  while (json_array_size(steps) > n_learned) json_array_remove(steps, json_array_size(steps) - 1);
+  return MOECLIP_OK;
 }
 
 size_t mc_cil_results_steps(const json_t *root) { return json_array_size(json_object_get(root, "steps")); }

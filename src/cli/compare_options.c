@@ -62,7 +62,8 @@ const mc_command mc_command_bench_compare = {
     .about =
         "Runs `moeclip learn` on the DOMAINs once for each method, order and seed, each run as a process of its own, so that its "
         "peak memory is its own, and gathers Transfer, Average and Last, the last accuracy without labels (`eval --no-labels`), the "
-        "parameters trained and the seconds for a task, and the peak memory: means over the runs and their standard deviation. Every method gets the same pictures, steps and batches; those "
+        "parameters trained and the seconds for a task, and the peak memory: means over the runs and their standard deviation. Every "
+        "method gets the same pictures, steps and batches; those "
         "that need no steps take each picture once, or none, and joint training takes for each "
         "task the steps of all tasks so far.\n\nA comparison that was stopped goes on when the same command is given "
         "again: finished runs are kept, and an unfinished one goes on where it was. With more methods, seeds or orders only what is new is "

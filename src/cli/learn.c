@@ -215,24 +215,25 @@ static moeclip_code open_reference(mc_session *session, moeclip_dataset **out, m
   return mc_dataset_open_named(s->o->reference, &choice, out, err);
 }
 
-moeclip_mode mc_choose_method(const mc_args *args) {
+bool mc_choose_method(const mc_args *args, moeclip_learner_options *options) {
   static const char *const of_training[] = {
       "iterations", "lr", "weight-decay", "smoothing", "warmup", "dropout", "balance", "experts", "top-k", "bottleneck", "freeze",
       "dynamic-experts", "dynamic-margin", "dynamic-probe", "image-only", "shared-router", "no-selector", "selector", "selector-hidden",
       "selector-layer", "selector-iterations", "selector-lr", "threshold", "false-alarms", "batch-routing", "alexnet", "reference",
       "reference-iterations"};
+  if ((int)options->mode != MC_METHOD_AUTO) return false;
+  options->mode = MOECLIP_MODE_ANALYTIC;
   for (size_t i = 0; i < sizeof of_training / sizeof of_training[0]; i++) {
-    if (mc_args_given(args, of_training[i])) return MOECLIP_MODE_MOE;
+    if (mc_args_given(args, of_training[i])) options->mode = MOECLIP_MODE_MOE;
   }
-  return MOECLIP_MODE_ANALYTIC;
+  return true;
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */
 
 int mc_learn_run(const mc_args *args) {
   mc_learn_options *o = args->options;
-  o->method_chosen = (int)o->learner.mode == MC_METHOD_AUTO;
-  if (o->method_chosen) o->learner.mode = mc_choose_method(args);
+  o->method_chosen = mc_choose_method(args, &o->learner);
   learning l = {.args = args, .o = o, .n_tasks = args->n_positional};
   mc_session session = {.args = args,
                         .o = o,

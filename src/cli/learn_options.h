@@ -47,9 +47,9 @@ enum { MC_METHOD_AUTO = -1 };
       {MC_OPT_REAL, "icarl-temperature", "X", "icarl: what both sides' logits are divided by", \
        (base) + offsetof(moeclip_learner_options, icarl_temperature), 1e-3, 1e6, 0, 0}
 
-/* The method of a new state when none is named: analytic, which teaches a domain in the time of encoding its pictures
+/* True: --method was auto, and options->mode is now the method of a new state that none was named for: analytic, which teaches a domain in the time of encoding its pictures
  * (docs/METHODS.md has the comparison); moe when an option was given that says how experts are trained, chosen or selected. */
-moeclip_mode mc_choose_method(const mc_args *args);
+bool mc_choose_method(const mc_args *args, moeclip_learner_options *options);
 
 int mc_learn_run(const mc_args *args);
 

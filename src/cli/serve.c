@@ -107,10 +107,7 @@ static const mc_option options[] = {
 
 static int run(const mc_args *args) {
   mc_serve_options *o = args->options;
-  if ((int)o->learner.mode == MC_METHOD_AUTO) {
-    o->learner.mode = mc_choose_method(args);
-    o->asks_choose = o->learner.mode != MOECLIP_MODE_MOE;
-  }
+  o->asks_choose = mc_choose_method(args, &o->learner) && o->learner.mode != MOECLIP_MODE_MOE;
   moeclip_error err = {0};
   if (!o->model) return mc_usage_error(args->command, "--model is missing: the CLIP that answers");
   if (!o->state) return mc_usage_error(args->command, "--state is missing: the file for what is learned");

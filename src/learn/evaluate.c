@@ -448,16 +448,13 @@ static moeclip_code among_all_tasks(const moeclip_learner *l, moeclip_evaluate_o
 moeclip_code moeclip_learner_evaluate(moeclip_learner *l, const moeclip_dataset *dataset,
                                       const moeclip_evaluate_options *options, const moeclip_callbacks *callbacks,
                                       moeclip_evaluation *out, moeclip_error *err) {
-  moeclip_evaluate_options defaults;
-  if (!options) {
-    moeclip_evaluate_options_defaults(&defaults);
-    options = &defaults;
-  }
-  moeclip_evaluate_options all_tasks = *options;
+  moeclip_evaluate_options o;
+  moeclip_evaluate_options_defaults(&o);
+  if (options) o = *options;
   moeclip_label_group *groups = NULL;
-  evaluating r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = &all_tasks};
+  evaluating r = {.l = l, .comm = l->model->options.comm, .dataset = dataset, .options = &o};
   *out = (moeclip_evaluation){0};
-  moeclip_code code = options->no_labels ? among_all_tasks(l, &all_tasks, &groups, err) : MOECLIP_OK;
+  moeclip_code code = o.no_labels ? among_all_tasks(l, &o, &groups, err) : MOECLIP_OK;
   if (code == MOECLIP_OK) code = start(&r, callbacks, out, err);
   code = moeclip_comm_agree(r.comm, code, err);
   double began = mc_now();

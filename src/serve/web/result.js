@@ -12,10 +12,10 @@ function withoutSelector({task}, {asked, method}) {
     case 'moe': return 'This state has no selector, so the untouched CLIP answered.';
     case 'zero-shot': return 'Nothing is trained by the method zero-shot: the untouched CLIP answered.';
     case 'analytic':
-      return task === null ? 'The untouched CLIP sees something here that was never taught, so its answer stands.'
-        : `Regression on the picture's features decided, among what all tasks taught; the first label is of ${task}.`;
     case 'linear-probe':
-      return task === null ? 'The untouched CLIP sees something here that was never taught, so its answer stands.'
+      if (task === null) return 'The untouched CLIP sees something here that was never taught, so its answer stands.';
+      return method === 'analytic'
+        ? `Regression on the picture's features decided, among what all tasks taught; the first label is of ${task}.`
         : `Each task has a classifier of its own; that of ${task} has the most probable label.`;
     case 'icarl':
       return task === null ? 'CLIP, trained on all tasks, answered by the texts.'
