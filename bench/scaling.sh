@@ -48,9 +48,9 @@ mpirun=(mpirun --oversubscribe -n 2 --bind-to core)
 [ "$(id -u)" -ne 0 ] || mpirun+=(--allow-run-as-root)
 {
   for batch in 64 32 16 8 4 2 1; do learn "one-$batch" $batch; done
-  learn two-64 64 "${mpirun[@]}"
-  MOECLIP_OVERLAP=0 learn two-64-at-once 64 "${mpirun[@]}"
-  learn two-128 128 "${mpirun[@]}"
+  MOECLIP_OVERLAP=1 learn two-64 64 "${mpirun[@]}"
+  MOECLIP_OVERLAP=0 learn two-64-at-once 64 "${mpirun[@]}" # as it is where all ranks are on one machine
+  MOECLIP_OVERLAP=1 learn two-128 128 "${mpirun[@]}"
 } | tee "$out/lines"
 python3 - "$out/lines" "$steps" > "$file" <<'PY'
 import datetime, json, os, sys

@@ -13,7 +13,7 @@
  * each have one of their own, because a rank may begin a second half before or after its next first one. */
 typedef struct mpi {
   MPI_Comm control, first_half, second_half;
-  bool at_once;         /* to measure what overlapping gains: MOECLIP_OVERLAP=0 lets every sum arrive before anything else goes on */
+  bool at_once;         /* every sum arrives before anything else goes on */
   int *counts, *places; /* [size], for the call that is being made: MPI keeps no hold on them but in non-blocking calls */
 } mpi;
 
@@ -142,8 +142,9 @@ static void end(mc_comm_backend *b) {
   MPI_Finalize();
 }
 
-/* A processor that several ranks of this machine may use is shared among them. */
-static bool count_processors(mc_comm_backend *b, const mpi *m) {
+/* A processor that several ranks of this machine may use is shared among them. Where there is no other machine, these processors carry
+ * the sums too, and computing beside that only makes it slower (docs/SCALING.md). */
+static bool look_at_machine(mc_comm_backend *b, mpi *m) {
   MPI_Comm machine;
   int n, rank;
   cpu_set_t own;
@@ -167,6 +168,8 @@ static bool count_processors(mc_comm_backend *b, const mpi *m) {
   MPI_Comm_free(&machine);
   b->threads = share < 1 ? 1 : (int)(share + 1e-6);
   b->online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+  const char *overlap = getenv("MOECLIP_OVERLAP");
+  m->at_once = overlap && overlap[0] ? strcmp(overlap, "0") == 0 : n == b->size;
   return true;
 }
 
@@ -189,12 +192,10 @@ __attribute__((visibility("default"))) bool mc_comm_mpi_begin(mc_comm_backend *b
   if (gethostname(b->host, sizeof b->host - 1) != 0) snprintf(b->host, sizeof b->host, "?");
   if (m) m->counts = malloc(2 * (size_t)b->size * sizeof *m->counts);
   if (!m || !m->counts) no_memory(b);
-  const char *overlap = getenv("MOECLIP_OVERLAP");
-  m->at_once = overlap && strcmp(overlap, "0") == 0;
   m->places = m->counts + b->size;
   MPI_Comm_dup(MPI_COMM_WORLD, &m->control);
   MPI_Comm_dup(MPI_COMM_WORLD, &m->first_half);
   MPI_Comm_dup(MPI_COMM_WORLD, &m->second_half);
-  if (!count_processors(b, m)) no_memory(b);
+  if (!look_at_machine(b, m)) no_memory(b);
   return true;
 }

@@ -15,6 +15,8 @@ if [ -n "$MOECLIP_SANITIZE" ]; then
   # to the other tests, and all else is checked here.
   export ASAN_OPTIONS="detect_leaks=0:detect_odr_violation=0"
 fi
+# As on several machines; the default on one is MOECLIP_OVERLAP=0.
+export MOECLIP_OVERLAP=1
 # Ranks that wait give the processor away; one machine needs no network; nobody writes to a home.
 export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_rmaps_base_oversubscribe=1
 
