@@ -52,6 +52,8 @@ typedef enum moeclip_selector_kind {
   MOECLIP_SELECTOR_GAUSSIAN,    /* one Gaussian a task in the image tower's feature space */
   MOECLIP_SELECTOR_PROTOTYPES   /* a mean for each class, one covariance a task */
 } moeclip_selector_kind;
+/* "auto", "autoencoder" ...: as --selector takes it and a state holds it. NULL: there is no such kind. */
+MOECLIP_API const char *moeclip_selector_kind_name(moeclip_selector_kind kind);
 
 /* How the analytic mode widens features. */
 typedef enum moeclip_ridge_form {

@@ -145,7 +145,7 @@ moeclip_code mc_learn_check_state(const mc_args *args, const moeclip_learner *le
   if (mc_args_given(args, "selector") && o->selector != MOECLIP_SELECTOR_AUTO && o->selector != is.selector) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "--selector %s: the state was made with %s; leave the option out, or start another state",
-                   mc_selector_kinds[o->selector], mc_selector_kinds[is.selector]);
+                   moeclip_selector_kind_name(o->selector), moeclip_selector_kind_name(is.selector));
   }
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     if (!mc_args_given(args, pairs[i].name) || pairs[i].given == pairs[i].is) continue;

@@ -25,8 +25,10 @@ static json_t *task_to_json(const mc_task *t) {
                    "images", (json_int_t)t->images);
 }
 
-/* By moeclip_selector_kind. A state without a kind was written before there were several, with autoencoders. */
-static const char *const kinds[] = {"auto", "autoencoder", "gaussian", "prototypes"};
+const char *moeclip_selector_kind_name(moeclip_selector_kind kind) {
+  static const char *const names[] = {"auto", "autoencoder", "gaussian", "prototypes"};
+  return kind >= MOECLIP_SELECTOR_AUTO && kind <= MOECLIP_SELECTOR_PROTOTYPES ? names[kind] : NULL;
+}
 
 static char *state_text(moeclip_learner *l) {
   const moeclip_learner_options *o = &l->options;
@@ -38,8 +40,8 @@ static char *state_text(moeclip_learner *l) {
       "{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:b, s:b, s:{s:s, s:b, s:i, s:i, s:s}, s:o}", "mode",
       l->method->name, "backbone", moeclip_model_fingerprint(l->model), "seed", seed,
       "experts", o->n_experts, "top_k", o->top_k, "bottleneck", o->bottleneck, "freeze_per_task", o->freeze_per_task,
-      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind", kinds[o->selector],
-      "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
+      "text_adapters", o->text_adapters != 0, "shared_router", o->shared_router != 0, "selector", "kind",
+      moeclip_selector_kind_name(o->selector), "used", o->use_selector != 0, "hidden", o->selector_hidden, "layer", o->selector_layer, "alexnet",
       l->alexnet_hash, "tasks", tasks);
   if (root && o->dynamic_experts) {
     mc_json_set(&root, "dynamic", json_pack("{s:f, s:I}", "margin", o->dynamic_margin, "probe", (json_int_t)o->dynamic_probe));
@@ -167,10 +169,10 @@ static moeclip_code options_of(const json_t *root, moeclip_learner_options *o, m
   o->text_adapters = json_is_true(json_object_get(root, "text_adapters"));
   o->shared_router = json_is_true(json_object_get(root, "shared_router"));
   o->use_selector = !json_is_false(json_object_get(selector, "used"));
-  const json_t *kind = json_object_get(selector, "kind");
+  const json_t *kind = json_object_get(selector, "kind"); /* none: written before there were several, with autoencoders */
   o->selector = kind ? MOECLIP_SELECTOR_AUTO : MOECLIP_SELECTOR_AUTOENCODER;
   for (int i = MOECLIP_SELECTOR_AUTOENCODER; json_is_string(kind) && i <= MOECLIP_SELECTOR_PROTOTYPES; i++) {
-    if (strcmp(json_string_value(kind), kinds[i]) == 0) o->selector = (moeclip_selector_kind)i;
+    if (strcmp(json_string_value(kind), moeclip_selector_kind_name(i)) == 0) o->selector = i;
   }
   if (o->selector == MOECLIP_SELECTOR_AUTO) bad = "selector kind";
   o->selector_hidden = number_of(selector, "hidden", 1, 65536, &bad);

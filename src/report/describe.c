@@ -8,8 +8,6 @@
 #include "base/memory.h"
 #include "report/report.h"
 
-const char *const mc_selector_kinds[4] = {"auto", "autoencoder", "gaussian", "prototypes"};
-
 json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
   moeclip_learner_options o;
   char seed[32];
@@ -22,7 +20,7 @@ json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner) {
                    "selector_hidden", o.selector_hidden, "selector_layer", o.selector_layer);
   /* Autoencoders are what results without this key were made with. */
   if (run && o.selector != MOECLIP_SELECTOR_AUTOENCODER) {
-    mc_json_set(&run, "selector_kind", json_string(mc_selector_kinds[o.selector]));
+    mc_json_set(&run, "selector_kind", json_string(moeclip_selector_kind_name(o.selector)));
   }
   if (run && o.dynamic_experts) {
     mc_json_set(&run, "dynamic", json_pack("{s:f, s:I}", "margin", o.dynamic_margin, "probe", (json_int_t)o.dynamic_probe));

@@ -35,9 +35,6 @@ bool mc_json_print(json_t *object, bool indented);
 
 /* --- describe.c --------------------------------------------------------------------------------------------------- */
 
-/* Names by moeclip_selector_kind. */
-extern const char *const mc_selector_kinds[4];
-
 /* What all rows of results depend on: the backbone and the learner's options. */
 json_t *mc_describe_run(moeclip_model *model, const moeclip_learner *learner);
 /* A column of results. task: its number or null, taken over. templates: those that were given; n_templates 0: none were. */
