@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 typedef enum moeclip_activation {
-  MOECLIP_ACTIVATION_AUTO = -1,   /* what the file says; else quick GELU */
+  MOECLIP_ACTIVATION_AUTO = -1,   /* what the file or the configuration beside it says; else quick GELU */
   MOECLIP_ACTIVATION_QUICK_GELU = 0, /* OpenAI's weights */
   MOECLIP_ACTIVATION_GELU = 1     /* most of OpenCLIP's own */
 } moeclip_activation;
@@ -42,12 +42,15 @@ typedef struct moeclip_model_sizes {
   int embed;
   moeclip_activation activation;
   int64_t n_parameters;
+  int visual_heads, text_heads; /* of attention, each width / heads wide. pretrain: 0 is the usual number, width / 64 */
 } moeclip_model_sizes;
 
 typedef struct moeclip_model moeclip_model;
 
-/* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names; a Hugging Face file's
- * config.json beside it is read for the activation. float32 safetensors are mapped, not copied. options NULL: defaults. */
+/* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names. The activation and the numbers of heads,
+ * which no weight tells, come from the file's metadata ("activation", "visual_heads", "text_heads"), else from the configuration beside
+ * it (Hugging Face's config.json, OpenCLIP's open_clip_config.json; UNSUPPORTED where that asks for what is not computed here), else
+ * they are OpenAI's. float32 safetensors are mapped, not copied. options NULL: defaults. */
 MOECLIP_API moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *options, moeclip_model **out,
                                             moeclip_error *err);
 MOECLIP_API void moeclip_model_destroy(moeclip_model *model);

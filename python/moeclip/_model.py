@@ -38,14 +38,17 @@ class ModelSizes:
     embed: int  #: numbers of a feature
     activation: str  #: "quick-gelu" or "gelu"
     n_parameters: int
+    visual_heads: int  #: of attention
+    text_heads: int
 
 
 class Model(Owner):
     """A CLIP model.
 
     path: a safetensors, .pth or .pt file in OpenAI's, OpenCLIP's or Hugging Face's names. threads: that compute; 0 is
-    as many as the process may use. activation: "auto" (what the file says, else quick GELU), "quick-gelu" or "gelu".
-    precision: of the towers' matrix products, "auto" (bfloat16 where the processor has AMX), "float32" or "bfloat16".
+    as many as the process may use. activation: "auto" (what the file or the configuration beside it says, else quick
+    GELU), "quick-gelu" or "gelu". precision: of the towers' matrix products, "auto" (bfloat16 where the processor has
+    AMX), "float32" or "bfloat16".
 
     Any number of Python threads may use a model and the learners made from it: they take turns, and the GIL is released
     while one computes. `close()` (or the end of a `with`) gives the model up; its memory is freed once the learners made

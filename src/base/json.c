@@ -40,19 +40,28 @@ json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *err
   return NULL;
 }
 
-moeclip_code mc_json_read_file(const char *path, const char *advice, json_t **out, moeclip_error *err) {
-  const size_t most = (size_t)256 << 20;
+/* advice: what to do, or NULL. */
+static moeclip_code read_file(const char *path, size_t most, const char *advice, json_t **out, moeclip_error *err) {
   uint8_t *data = NULL;
   size_t n = 0;
-  bool there = false, no_memory = false;
+  bool no_memory = false;
   json_error_t why;
   *out = NULL;
-  MC_TRY(mc_file_exists(path, &there, err));
-  if (!there) return MOECLIP_OK;
   MC_TRY(mc_file_read(path, most, &data, &n, err));
   *out = mc_json_read((const char *)data, n, JSON_REJECT_DUPLICATES, &why, &no_memory);
   free(data);
   if (*out) return MOECLIP_OK;
   if (no_memory) return mc_fail_memory(err, n, path);
-  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s; %s", path, why.line, why.text, advice);
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s%s%s", path, why.line, why.text, advice ? "; " : "", advice ? advice : "");
+}
+
+moeclip_code mc_json_read_given(const char *path, size_t most, json_t **out, moeclip_error *err) {
+  return read_file(path, most, NULL, out, err);
+}
+
+moeclip_code mc_json_read_file(const char *path, const char *advice, json_t **out, moeclip_error *err) {
+  bool there = false;
+  *out = NULL;
+  MC_TRY(mc_file_exists(path, &there, err));
+  return there ? read_file(path, (size_t)256 << 20, advice, out, err) : MOECLIP_OK;
 }

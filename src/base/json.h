@@ -20,6 +20,9 @@ char *mc_json_text(const json_t *whole, size_t flags);
  * when the two are not the same. *no_memory: why there is none. */
 json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *error, bool *no_memory);
 
+/* A file that somebody wrote, of at most so many bytes. Keys that stand twice are refused. */
+moeclip_code mc_json_read_given(const char *path, size_t most, json_t **out, moeclip_error *err);
+
 /* A file that moeclip wrote (at most 256 MiB), read back. *out: NULL when there is no such file. Keys that stand twice are refused.
  * advice: what to do about one that is damaged, after its name and the reason. */
 moeclip_code mc_json_read_file(const char *path, const char *advice, json_t **out, moeclip_error *err);

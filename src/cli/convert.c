@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/convert.h"
 #include "cli/provenance.h"
@@ -35,7 +34,7 @@ static const mc_option options[] = {
      "openai: a CLIP in Hugging Face's or OpenCLIP's names gets OpenAI's, which the published checkpoints use",
      AT(names), 0, 0, "keep|openai", 0},
     {MC_OPT_CHOICE, "activation", "quick-gelu|gelu", "note it in the metadata of OUT", AT(activation), 0, 0,
-     "quick-gelu|gelu", "as IN says, or the config.json beside a CLIP that is renamed"},
+     "quick-gelu|gelu", "as IN says, or the configuration beside it"},
     {MC_OPT_FLAG, "json", NULL, "print the report as JSON", AT(json), 1, 0, 0, 0},
     {MC_OPT_HEADING, "A published checkpoint of this method into a state, or a state into one", 0, 0, 0, 0, 0, 0, 0},
     {MC_OPT_TEXT, "model", "FILE",
@@ -58,19 +57,6 @@ static const mc_option options[] = {
      "training",
      AT(published.threshold), 1e-6, 1, 0, 0},
 };
-
-/* The activation of a Hugging Face model: "hidden_act" in its config.json, or in the vision_config of that. */
-static int activation_beside(const char *path) {
-  const char *slash = strrchr(path, '/');
-  char *name = mc_format("%.*sconfig.json", slash ? (int)(slash - path + 1) : 0, path);
-  json_t *config = name ? json_load_file(name, 0, NULL) : NULL;
-  const char *act = json_string_value(json_object_get(config, "hidden_act"));
-  if (!act) act = json_string_value(json_object_get(json_object_get(config, "vision_config"), "hidden_act"));
-  int activation = act && strcmp(act, "gelu") == 0 ? 1 : act && strcmp(act, "quick_gelu") == 0 ? 0 : -1;
-  json_decref(config);
-  free(name);
-  return activation;
-}
 
 static int print_report(const convert_options *o, const char *out, const moeclip_convert_report *r, json_t *provenance) {
   if (r->n_overflows > 0) {
@@ -116,15 +102,13 @@ static int run(const mc_args *args) {
   moeclip_convert_options how;
   moeclip_convert_report report;
   moeclip_error err;
-  int activation = o->activation;
   int exit_code = check_options(args, o);
   if (exit_code != MC_EXIT_OK) return exit_code;
   if (o->published.model) return mc_convert_published(args, &o->published, o->json);
   moeclip_convert_options_defaults(&how);
   how.dtype = o->dtype; /* the choices stand in the order of moeclip_dtype */
   how.openai_names = o->names;
-  if (activation < 0 && o->names) activation = activation_beside(in);
-  how.activation = activation < 0 ? NULL : activation ? "gelu" : "quick_gelu";
+  how.activation = o->activation < 0 ? NULL : o->activation ? "gelu" : "quick_gelu";
   json_t *provenance = o->json ? mc_provenance(args) : NULL;
   /* Before OUT is written, which may be IN. */
   moeclip_code code = o->json ? mc_provenance_file(provenance, "in", in, &err) : MOECLIP_OK;

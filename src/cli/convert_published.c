@@ -13,6 +13,8 @@
 
 /* --- the tasks' descriptions ------------------------------------------------------------------------------------- */
 
+#define MAX_DESCRIPTION_BYTES ((size_t)16 << 20)
+
 typedef struct descriptions {
   json_t *json; /* the texts are its */
   moeclip_published_task *tasks;
@@ -81,10 +83,7 @@ static moeclip_code read_task(const json_t *object, const char *path, size_t i, 
 }
 
 static moeclip_code descriptions_read(const char *path, descriptions *d, moeclip_error *err) {
-  json_error_t where;
-  d->json = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
-  if (!d->json && where.line < 1) return mc_fail(err, MOECLIP_ERROR_IO, "%s: %s", path, where.text);
-  if (!d->json) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+  MC_TRY(mc_json_read_given(path, MAX_DESCRIPTION_BYTES, &d->json, err));
   size_t n = json_array_size(d->json);
   if (n == 0) {
     return mc_fail(

@@ -84,12 +84,13 @@ static json_t *describe_clip(const char *path, const moeclip_tensors *t) {
   }
   moeclip_model_get_sizes(model, &s);
   json_t *object =
-      json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "naming", naming,
+      json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "naming", naming,
                 "activation", s.activation == MOECLIP_ACTIVATION_GELU ? "gelu" : "quick-gelu", "parameters",
                 (json_int_t)s.n_parameters, "fingerprint", moeclip_model_fingerprint(model), "image_size", s.image_size,
                 "patch", s.patch, "visual_layers", s.visual_layers, "visual_width", s.visual_width, "visual_hidden",
                 s.visual_hidden, "context", s.context, "vocabulary", s.vocabulary, "text_layers", s.text_layers,
-                "text_width", s.text_width, "text_hidden", s.text_hidden, "embed", s.embed);
+                "text_width", s.text_width, "text_hidden", s.text_hidden, "embed", s.embed, "visual_heads",
+                s.visual_heads, "text_heads", s.text_heads);
   moeclip_model_destroy(model);
   return object;
 }
@@ -155,12 +156,12 @@ static void print_clip(const json_t *clip) {
   }
   printf("CLIP in %s names, %s, %lld parameters, fingerprint %s\n", text(clip, "naming"), text(clip, "activation"),
          number(clip, "parameters"), text(clip, "fingerprint"));
-  printf("  images %lld x %lld in patches of %lld: %lld blocks of width %lld, MLP %lld\n", number(clip, "image_size"),
+  printf("  images %lld x %lld in patches of %lld: %lld blocks of width %lld, %lld heads, MLP %lld\n", number(clip, "image_size"),
          number(clip, "image_size"), number(clip, "patch"), number(clip, "visual_layers"), number(clip, "visual_width"),
-         number(clip, "visual_hidden"));
-  printf("  texts of %lld tokens out of %lld: %lld blocks of width %lld, MLP %lld\n", number(clip, "context"),
+         number(clip, "visual_heads"), number(clip, "visual_hidden"));
+  printf("  texts of %lld tokens out of %lld: %lld blocks of width %lld, %lld heads, MLP %lld\n", number(clip, "context"),
          number(clip, "vocabulary"), number(clip, "text_layers"), number(clip, "text_width"),
-         number(clip, "text_hidden"));
+         number(clip, "text_heads"), number(clip, "text_hidden"));
   printf("  features of %lld numbers\n", number(clip, "embed"));
 }
 

@@ -149,7 +149,7 @@ static const mc_option options[] = {
      "one choice of the selector for all pictures evaluated at once, as the published code does", AT(evaluate.selection), 1, 0, 0, 0},
     {MC_OPT_INT, "eval-batch", "N", "pictures evaluated at once", AT(evaluate.batch), 1, 1048576, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
-     "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,
+     "of CLIP's blocks; auto: what the file or the configuration beside it says, else quick-gelu", AT(files.activation), -1, 0,
      "auto|quick-gelu|gelu", 0},
     {MC_OPT_CHOICE, "precision", "auto|float32|bfloat16", MC_PRECISION_HELP, AT(files.precision), 0, 0, "auto|float32|bfloat16", 0},
     {MC_OPT_INT, "threads", "N", "that compute", AT(files.n_threads), 1, 4096, 0, "as many as there are processors"},

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/json.h"
 
 #define MAX_PRESET_BYTES ((size_t)1 << 20)
@@ -86,14 +85,9 @@ moeclip_code mc_preset_take(const json_t *object, const mc_preset_field *fields,
 }
 
 static moeclip_code load(const char *path, const char *format, json_t **out, moeclip_error *err) {
-  uint8_t *data;
-  size_t n;
-  json_error_t where;
+  json_t *root;
   *out = NULL;
-  MC_TRY(mc_file_read(path, MAX_PRESET_BYTES, &data, &n, err));
-  json_t *root = json_loadb((const char *)data, n, JSON_REJECT_DUPLICATES, &where);
-  free(data);
-  if (!root) return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+  MC_TRY(mc_json_read_given(path, MAX_PRESET_BYTES, &root, err));
   const char *is = json_string_value(json_object_get(root, "format"));
   if (!is || strcmp(is, format) != 0) {
     json_decref(root);

@@ -22,7 +22,7 @@ static const mc_option options[] = {
     {MC_OPT_TEXT, "alexnet", "FILE", "the AlexNet weights that the state's selector was made with", AT(files.alexnet),
      0, 0, 0, 0},
     {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
-     "of CLIP's blocks; auto: what the file says, else quick-gelu", AT(files.activation), -1, 0,
+     "of CLIP's blocks; auto: what the file or the configuration beside it says, else quick-gelu", AT(files.activation), -1, 0,
      "auto|quick-gelu|gelu", 0},
     {MC_OPT_FLAG, "json", NULL, "print what was done as a JSON object", AT(json), 1, 0, 0, 0},
 };

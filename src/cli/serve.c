@@ -26,7 +26,8 @@ static const mc_option options[] = {
     {MC_OPT_TEXT, "reference", "PATH",
      "of a new state: pictures of no task, for the selector and for zscl, as in `learn`; learned before the first task",
      AT(reference), 0, 0, 0, 0},
-    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu", "of CLIP's blocks; auto: what the file says, else quick-gelu",
+    {MC_OPT_CHOICE, "activation", "auto|quick-gelu|gelu",
+     "of CLIP's blocks; auto: what the file or the configuration beside it says, else quick-gelu",
      AT(activation), -1, 0, "auto|quick-gelu|gelu", 0},
 
     {MC_OPT_HEADING, "Network", 0, 0, 0, 0, 0, 0, 0},

@@ -8,7 +8,7 @@
 
 #include "base/memory.h"
 #include "files/collection.h"
-#include "files/names.h"
+#include "files/config.h"
 
 void moeclip_convert_options_defaults(moeclip_convert_options *options) {
   *options = (moeclip_convert_options){.dtype = -1};
@@ -95,13 +95,19 @@ static moeclip_code put_tensors(const moeclip_tensors *in, int dtype, moeclip_te
   return MOECLIP_OK;
 }
 
-static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_convert_options *o, moeclip_tensors *out,
-                                 moeclip_convert_report *report, moeclip_error *err) {
+/* clip: in OpenAI's names, with what the configuration beside IN says of it; or NULL. */
+static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_tensors *clip, const moeclip_convert_options *o,
+                                 moeclip_tensors *out, moeclip_convert_report *report, moeclip_error *err) {
+  static const char *const noted[] = {"activation", "visual_heads", "text_heads"};
   for (size_t i = 0; i < moeclip_tensors_metadata_count(in); i++) {
     const char *key, *value;
     moeclip_tensors_metadata_at(in, i, &key, &value);
     if (strcmp(key, "moeclip.checksum") == 0 && (o->dtype >= 0 || o->openai_names)) continue; /* of other numbers or names */
     MC_TRY(moeclip_tensors_set_metadata(out, key, value, err));
+  }
+  for (size_t i = 0; clip && i < sizeof noted / sizeof *noted; i++) {
+    const char *value = moeclip_tensors_metadata(clip, noted[i]);
+    if (value) MC_TRY(moeclip_tensors_set_metadata(out, noted[i], value, err));
   }
   if (o->activation) MC_TRY(moeclip_tensors_set_metadata(out, "activation", o->activation, err));
   /* "format: pt" only says that the file came from PyTorch. */
@@ -130,14 +136,17 @@ static moeclip_code convert(const char *in, const char *out, const moeclip_conve
                             moeclip_tensors **named, moeclip_tensors *made, moeclip_convert_report *report,
                             moeclip_error *err) {
   MC_TRY(check(in, file, o, err));
-  if (o->openai_names) {
-    mc_naming naming;
-    if (mc_names_normalise(file, named, &naming, err) != MOECLIP_OK) return mc_fail_prefix(err, in);
-    report->naming = mc_naming_name(naming);
+  mc_naming naming;
+  moeclip_code code = mc_names_normalise(file, named, &naming, err);
+  if (code == MOECLIP_OK) {
+    MC_TRY(mc_config_note(in, naming, *named, err)); /* OUT may lie elsewhere */
+  } else if (o->openai_names || code == MOECLIP_ERROR_MEMORY) {
+    return mc_fail_prefix(err, in);
   }
-  moeclip_code code = put_tensors(*named ? *named : file, o->dtype, made, report, err);
+  if (o->openai_names) report->naming = mc_naming_name(naming);
+  code = put_tensors(o->openai_names ? *named : file, o->dtype, made, report, err);
   if (code != MOECLIP_OK) return mc_fail_prefix(err, in);
-  MC_TRY(put_metadata(file, o, made, report, err));
+  MC_TRY(put_metadata(file, *named, o, made, report, err));
   return report->container == MOECLIP_SAFETENSORS ? moeclip_tensors_write_safetensors(made, out, err)
                                                   : moeclip_tensors_write_torch(made, out, err);
 }

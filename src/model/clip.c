@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "files/config.h"
 
 /* One row a parameter of a block: its published name, where it is, its rank and its sides in units of the sizes. */
 enum side { SIDE_D = 1, SIDE_3D, SIDE_HIDDEN };
@@ -97,6 +98,28 @@ static int count_layers(const moeclip_tensors *file, const char *prefix) {
   }
 }
 
+/* What no weight tells. */
+static moeclip_code take_metadata(const moeclip_tensors *file, mc_clip_sizes *s, moeclip_error *err) {
+  const char *activation = moeclip_tensors_metadata(file, "activation");
+  if (activation && strcmp(activation, "gelu") != 0 && strcmp(activation, "quick_gelu") != 0) {
+    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "the metadata says activation \"%.60s\": only gelu and quick_gelu are supported",
+                   activation);
+  }
+  if (activation && strcmp(activation, "gelu") == 0) s->activation = MC_GELU;
+  for (int i = 0; i < 2; i++) {
+    const char *heads = moeclip_tensors_metadata(file, i ? "text_heads" : "visual_heads");
+    int width = i ? s->text_width : s->visual_width;
+    char *end = NULL;
+    long n = heads ? strtol(heads, &end, 10) : 0;
+    if (heads && (*end || n < 1 || n > width || width % n)) {
+      return mc_fail(err, MOECLIP_ERROR_FORMAT, "the metadata says \"%.60s\" attention heads, which do not go with a width of %d", heads,
+                     width);
+    }
+    *(i ? &s->text_heads : &s->visual_heads) = (int)n;
+  }
+  return MOECLIP_OK;
+}
+
 moeclip_code mc_clip_sizes_of(const moeclip_tensors *file, mc_clip_sizes *s, moeclip_error *err) {
   static const char *const needed[] = {"visual.conv1.weight",      "visual.positional_embedding",
                                        "visual.proj",              "token_embedding.weight",
@@ -136,15 +159,16 @@ moeclip_code mc_clip_sizes_of(const moeclip_tensors *file, mc_clip_sizes *s, moe
                    (long long)values[3], (long long)values[8]);
   }
   *s = (mc_clip_sizes){(int)values[0], (int)values[1], (int)values[2], (int)values[3], (int)values[4], (int)values[5],
-                       (int)values[6], (int)values[7], (int)values[8], (int)values[9], (int)values[10], MC_QUICK_GELU};
-  const char *activation = moeclip_tensors_metadata(file, "activation");
-  if (activation && strcmp(activation, "gelu") == 0) s->activation = MC_GELU;
-  return MOECLIP_OK;
+                       (int)values[6], (int)values[7], (int)values[8], (int)values[9], (int)values[10], MC_QUICK_GELU, 0, 0};
+  return take_metadata(file, s, err);
 }
 
-static moeclip_code tower_init(mc_tower *t, int n_layers, int width, int hidden, bool causal, mc_activation activation,
+static moeclip_code tower_init(mc_tower *t, int n_layers, int width, int hidden, int heads, bool causal, mc_activation activation,
                                moeclip_error *err) {
-  *t = (mc_tower){n_layers, width, hidden, width / 64, causal, activation, calloc((size_t)n_layers, sizeof *t->blocks)};
+  if (heads < 1 || heads > width || width % heads) {
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%d attention heads do not go with a tower's width of %d", heads, width);
+  }
+  *t = (mc_tower){n_layers, width, hidden, heads, causal, activation, calloc((size_t)n_layers, sizeof *t->blocks)};
   return t->blocks ? MOECLIP_OK : mc_fail_memory(err, (size_t)n_layers * sizeof *t->blocks, "the towers");
 }
 
@@ -154,9 +178,12 @@ static moeclip_code frame_create(const mc_clip_sizes *s, mc_clip **out, moeclip_
   *out = c;
   if (!c) return mc_fail_memory(err, sizeof *c, "a model");
   c->sizes = *s;
+  if (!s->visual_heads) c->sizes.visual_heads = mc_usual_heads(true, s->visual_width);
+  if (!s->text_heads) c->sizes.text_heads = mc_usual_heads(false, s->text_width);
   c->n_patches = (s->image_size / s->patch) * (s->image_size / s->patch);
-  MC_TRY(tower_init(&c->visual, s->visual_layers, s->visual_width, s->visual_hidden, false, s->activation, err));
-  return tower_init(&c->text, s->text_layers, s->text_width, s->text_hidden, true, s->activation, err);
+  MC_TRY(tower_init(&c->visual, s->visual_layers, s->visual_width, s->visual_hidden, c->sizes.visual_heads, false, s->activation,
+                    err));
+  return tower_init(&c->text, s->text_layers, s->text_width, s->text_hidden, c->sizes.text_heads, true, s->activation, err);
 }
 
 static moeclip_code read_param(void *context, const char *name, mc_param *p, int rank, const int64_t *shape,
@@ -298,9 +325,18 @@ static moeclip_code store_param(void *context, const char *name, mc_param *p, mo
   return code;
 }
 
+static moeclip_code put_number(moeclip_tensors *out, const char *key, int number, moeclip_error *err) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", number);
+  return moeclip_tensors_set_metadata(out, key, text, err);
+}
+
 moeclip_code mc_clip_store(mc_clip *clip, moeclip_dtype dtype, moeclip_tensors *out, moeclip_error *err) {
   store s = {out, dtype};
-  if (clip->sizes.activation == MC_GELU) MC_TRY(moeclip_tensors_set_metadata(out, "activation", "gelu", err));
+  const mc_clip_sizes *z = &clip->sizes;
+  if (z->activation == MC_GELU) MC_TRY(moeclip_tensors_set_metadata(out, "activation", "gelu", err));
+  if (z->visual_heads != mc_usual_heads(true, z->visual_width)) MC_TRY(put_number(out, "visual_heads", z->visual_heads, err));
+  if (z->text_heads != mc_usual_heads(false, z->text_width)) MC_TRY(put_number(out, "text_heads", z->text_heads, err));
   return mc_clip_each(clip, store_param, &s, err);
 }
 
@@ -338,6 +374,13 @@ void mc_clip_fingerprint(mc_clip *clip, char out[33]) {
   char hex[65];
   mc_sha256_init(&h);
   mc_clip_each(clip, fingerprint_param, &h, NULL);
+  /* The usual ones have no word, as before there were others. */
+  const mc_clip_sizes *s = &clip->sizes;
+  int32_t heads[2] = {s->visual_heads, s->text_heads};
+  if (s->activation == MC_GELU) mc_sha256_add(&h, "gelu", 5);
+  if (heads[0] != mc_usual_heads(true, s->visual_width) || heads[1] != mc_usual_heads(false, s->text_width)) {
+    mc_sha256_add(&h, heads, sizeof heads);
+  }
   mc_sha256_hex(&h, hex);
   memcpy(out, hex, 32);
   out[32] = 0;

@@ -26,6 +26,7 @@ typedef struct mc_clip_sizes {
   int context, vocabulary, text_layers, text_width, text_hidden;
   int embed;
   mc_activation activation;
+  int visual_heads, text_heads; /* 0: the usual ones (mc_usual_heads) */
 } mc_clip_sizes;
 
 typedef struct mc_clip {
@@ -46,7 +47,7 @@ typedef struct mc_clip {
 moeclip_code mc_clip_sizes_of(const moeclip_tensors *file, mc_clip_sizes *sizes, moeclip_error *err);
 
 /* Loads a model whose tensors are in the published names (mc_names_normalise gives them). Takes over `file` also when it
- * fails. activation -1: quick GELU, or what the file's metadata ("activation": "gelu") says. */
+ * fails. activation -1: what the metadata says ("activation": "gelu" or "quick_gelu"), else quick GELU. */
 moeclip_code mc_clip_load(moeclip_tensors *file, int activation, mc_clip **out, moeclip_error *err);
 
 /* New, random parameters, as CLIP's authors start theirs. */
@@ -60,7 +61,7 @@ moeclip_code mc_clip_each(mc_clip *clip, mc_param_visitor visit, void *context, 
 moeclip_code mc_clip_store(mc_clip *clip, moeclip_dtype dtype, moeclip_tensors *out, moeclip_error *err);
 
 /*
- * 32 hexadecimal digits that depend on every name, shape and float32 value: which backbone a state belongs to. The same for
+ * 32 hexadecimal digits that depend on every name, shape and float32 value, the activation and the heads: which backbone a state belongs to. The same for
  * the same values in another container or element type. Fast rather than cryptographic: it guards against mistakes.
  */
 void mc_clip_fingerprint(mc_clip *clip, char out[33]);

@@ -4,32 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/memory.h"
-#include "files/names.h"
+#include "files/config.h"
 #include "model/precision.h"
 #include "moeclip/image.h"
 
 void moeclip_model_options_defaults(moeclip_model_options *options) {
   *options = (moeclip_model_options){.activation = MOECLIP_ACTIVATION_AUTO};
-}
-
-/* A Hugging Face model says its activation in config.json beside the weights: "hidden_act": "gelu" or "quick_gelu". */
-static int activation_beside(const char *path) {
-  const char *slash = strrchr(path, '/');
-  char *config = mc_format("%.*sconfig.json", slash ? (int)(slash - path + 1) : 0, path);
-  uint8_t *data = NULL;
-  size_t n;
-  int activation = -1;
-  if (config && mc_file_read(config, 1 << 20, &data, &n, NULL) == MOECLIP_OK) {
-    const char *at = strstr((const char *)data, "\"hidden_act\"");
-    if (at) at = strchr(at + 12, '"');
-    if (at && strncmp(at, "\"gelu\"", 6) == 0) activation = MC_GELU;
-    if (at && strncmp(at, "\"quick_gelu\"", 12) == 0) activation = MC_QUICK_GELU;
-  }
-  free(data);
-  free(config);
-  return activation;
 }
 
 static moeclip_code open_clip(const char *path, int activation, mc_clip **out, moeclip_error *err) {
@@ -38,7 +19,12 @@ static moeclip_code open_clip(const char *path, int activation, mc_clip **out, m
   MC_TRY(moeclip_tensors_open(path, &file, err));
   moeclip_code code = mc_names_normalise(file, &named, &naming, err);
   if (code == MOECLIP_OK) {
-    if (activation < 0 && naming == MC_NAMES_HUGGINGFACE) activation = activation_beside(path);
+    code = mc_config_note(path, naming, named, err);
+    if (code != MOECLIP_OK) {
+      moeclip_tensors_destroy(named);
+      moeclip_tensors_destroy(file);
+      return code; /* names the configuration */
+    }
     code = mc_clip_load(named, activation, out, err);
   }
   if (code != MOECLIP_OK) {
@@ -106,7 +92,7 @@ void moeclip_model_get_sizes(const moeclip_model *model, moeclip_model_sizes *ou
   const mc_clip_sizes *s = &model->clip->sizes;
   *out = (moeclip_model_sizes){s->image_size, s->patch, s->visual_layers, s->visual_width, s->visual_hidden,
                                s->context, s->vocabulary, s->text_layers, s->text_width, s->text_hidden, s->embed,
-                               (moeclip_activation)s->activation, 0};
+                               (moeclip_activation)s->activation, 0, s->visual_heads, s->text_heads};
   mc_clip_each(model->clip, count_param, &out->n_parameters, NULL);
 }
 

@@ -15,7 +15,7 @@
 #include "serve/paths.h"
 #include "serve/server.h"
 
-enum { MAX_ATTEMPTS = 3, MAX_JOB_BYTES = 1 << 20 };
+enum { MAX_ATTEMPTS = 3 };
 
 /* --- a job as JSON ------------------------------------------------------------------------------------------------ */
 
@@ -105,39 +105,36 @@ static void put(mc_jobs *j, mc_job *job) {
 
 /* What a process that ended has left. */
 static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
-  uint8_t *data = NULL;
-  size_t n;
+  static const char advice[] = "remove it to start without the unfinished task";
+  json_t *o = NULL;
   mc_learn_ask ask;
   char *path = data_path(j, "job.json");
-  bool there = false;
-  moeclip_code code = path ? mc_file_exists(path, &there, err) : mc_fail_memory(err, 256, "a job");
-  if (code != MOECLIP_OK || !there) {
+  moeclip_code code = path ? mc_json_read_file(path, advice, &o, err) : mc_fail_memory(err, 256, "a job");
+  if (!o) {
     free(path);
     return code;
   }
-  code = mc_file_read(path, MAX_JOB_BYTES, &data, &n, err);
-  json_t *o = code == MOECLIP_OK ? json_loadb((const char *)data, n, 0, NULL) : NULL;
   const char *where = json_string_value(json_object_get(o, "path"));
-  mc_learn_ask_defaults(&ask);
-  if (code == MOECLIP_OK && (!where || mc_learn_ask_parse(json_object_get(o, "ask"), INT64_MAX, &ask, err) != MOECLIP_OK)) {
-    code = mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: not what this server wrote; remove it to start without the unfinished task", path);
-    mc_learn_ask_clear(&ask);
+  json_int_t id = json_integer_value(json_object_get(o, "id")), attempts = json_integer_value(json_object_get(o, "attempts"));
+  code = mc_learn_ask_parse(json_object_get(o, "ask"), INT64_MAX, &ask, err);
+  if (code != MOECLIP_ERROR_MEMORY && (code != MOECLIP_OK || !where || id < 1 || id == INT64_MAX || attempts < 0)) {
+    code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not what this server wrote; %s", path, advice);
   }
   if (code == MOECLIP_OK) {
     mc_job *job = job_create(&ask, mc_strdup(where), json_is_true(json_object_get(o, "upload")));
     if (!job || !job->path) {
-      code = mc_fail_memory(err, n, "a job");
+      code = mc_fail_memory(err, strlen(where), "a job");
       job_destroy(job);
     } else {
-      job->id = json_integer_value(json_object_get(o, "id"));
-      job->attempts = (int)json_integer_value(json_object_get(o, "attempts"));
+      job->id = id;
+      job->attempts = attempts < MAX_ATTEMPTS ? (int)attempts : MAX_ATTEMPTS;
       if (job->id >= j->next_id) j->next_id = job->id + 1;
       put(j, job);
     }
+  } else {
+    mc_learn_ask_clear(&ask);
   }
   json_decref(o);
-  free(data);
   free(path);
   return code;
 }

@@ -151,7 +151,8 @@ static moeclip_code prepare(pretraining *p, bool *resumed, moeclip_error *err) {
     const moeclip_model_sizes *s = &o->sizes;
     mc_clip_sizes sizes = {s->image_size, s->patch, s->visual_layers, s->visual_width, s->visual_hidden, s->context,
                            s->vocabulary, s->text_layers, s->text_width, s->text_hidden, s->embed,
-                           s->activation == MOECLIP_ACTIVATION_GELU ? MC_GELU : MC_QUICK_GELU};
+                           s->activation == MOECLIP_ACTIVATION_GELU ? MC_GELU : MC_QUICK_GELU,
+                           s->visual_heads, s->text_heads};
     MC_TRY(mc_clip_create(&sizes, o->seed, &p->clip, err));
   }
   MC_TRY(moeclip_tokenizer_create(p->clip->sizes.vocabulary, &p->tokenizer, err));

@@ -9,7 +9,7 @@
 
 enum { SMALL_IMAGE = 16, SMALL_EMBED = 16 };
 
-static const mc_clip_sizes small_sizes_ = {SMALL_IMAGE, 8, 1, 64, 32, 8, 600, 1, 64, 32, SMALL_EMBED, MC_QUICK_GELU};
+static const mc_clip_sizes small_sizes_ = {SMALL_IMAGE, 8, 1, 64, 32, 8, 600, 1, 64, 32, SMALL_EMBED, MC_QUICK_GELU, 0, 0};
 
 /* In place of files_begin: in memory where there is such a folder, for what is written thousands of times. */
 static inline void small_begin(void) {

@@ -26,7 +26,7 @@ static inline moeclip_model *tiny_model(void) {
   if (m) return m;
   char path[64];
   /* 514 tokens: every byte, and no words. */
-  mc_clip_sizes sizes = {TINY_IMAGE, 8, 1, 64, 16, 8, 514, 1, 64, 16, TINY_EMBED, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {TINY_IMAGE, 8, 1, 64, 16, 8, 514, 1, 64, 16, TINY_EMBED, MC_QUICK_GELU, 0, 0};
   mc_clip *clip = NULL;
   moeclip_tensors *t = NULL;
   moeclip_model_options o;

@@ -104,7 +104,7 @@ static moeclip_code list(void *context, const char *name, mc_param *p, moeclip_e
 }
 
 static void fixture_init(fixture *f, bool adapters, bool contrast, int64_t n, int64_t n_texts, size_t kept_bytes, float balance) {
-  mc_clip_sizes sizes = {IMAGE, 8, 2, 64, 128, CONTEXT, 40, 2, 64, 96, 16, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {IMAGE, 8, 2, 64, 128, CONTEXT, 40, 2, 64, 96, 16, MC_QUICK_GELU, 0, 0};
   uint64_t index = 0;
   *f = (fixture){.n = n, .n_texts = n_texts, .contrast = contrast,
                  .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};

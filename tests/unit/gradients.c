@@ -223,7 +223,7 @@ static void fill_inputs(model_step *s, const mc_clip_sizes *sizes) {
 }
 
 static void test_step(bool adapters, size_t kept_bytes, float balance) {
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU, 0, 0};
   model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};
   uint64_t index = 0;
   int32_t tasks[6] = {0, 0, 0, 0, 0, 0};
@@ -271,7 +271,7 @@ static moeclip_code check_finite(void *context, const char *name, mc_param *p, m
 static void test_vanishing_gates(void) {
   enum { N = 6, TEXTS = 4, EXPERTS = 4 };
   static const float apart[N] = {80, 87, 95, 101, 102.5f, 103.2f};
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU, 0, 0};
   model_step s = {.n = N, .n_texts = TEXTS};
   mc_adapter_sizes a = {EXPERTS, 8, 2, 1.0f, true, 0};
   float noise[N * EXPERTS];
@@ -326,7 +326,7 @@ static void test_balance(void) {
  * losses add up. */
 static void test_distillation(size_t kept_bytes) {
   enum { N = 6, TEXTS = 4, EMBED = 16 };
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU, 0, 0};
   model_step s = {.n = N, .n_texts = TEXTS, .classes = true, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes}};
   float *texts = steps_floats(TEXTS * EMBED, 801, 1), *targets = steps_floats(N * TEXTS, 802, 1), features[N * EMBED], norm[TEXTS];
   mc_distillation d = {texts, TEXTS, targets, 0.7f, 3};
@@ -379,7 +379,7 @@ static double cross_entropy_of(const double *t, const double *z, int n, int step
 /* ZSCL's: both directions by the formula, in double, on features that were encoded apart; then the gradients. */
 static void test_reference(size_t kept_bytes) {
   enum { N = 6, TEXTS = 4, EMBED = 16 };
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, EMBED, MC_QUICK_GELU, 0, 0};
   model_step s = {.n = N, .n_texts = TEXTS, .options = {.kept_bytes = kept_bytes}};
   float *texts = steps_floats(TEXTS * EMBED, 801, 1), *before = steps_floats(N * EMBED, 803, 1), features[N * EMBED], norm[N];
   uint64_t index = 0;

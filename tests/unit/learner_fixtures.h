@@ -26,7 +26,7 @@ static const char *in_folder(const char *name) {
 /* --- fixtures ------------------------------------------------------------------------------------------------------------ */
 
 static void write_model(const char *path, uint64_t seed) {
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 32, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 32, MC_QUICK_GELU, 0, 0};
   mc_clip *clip;
   moeclip_tensors *t;
   REQUIRE_OK(mc_clip_create(&sizes, seed, &clip, &err), err);

@@ -30,7 +30,7 @@ static const char *in_folder(const char *name) {
 /* --- fixtures ---------------------------------------------------------------------------------------------------- */
 
 static void write_model(const char *path, uint64_t seed, moeclip_dtype dtype, mc_activation activation) {
-  mc_clip_sizes sizes = {SIZE, 8, 2, 64, 128, 12, 600, 2, 64, 128, EMBED, activation};
+  mc_clip_sizes sizes = {SIZE, 8, 2, 64, 128, 12, 600, 2, 64, 128, EMBED, activation, 0, 0};
   mc_clip *clip;
   moeclip_tensors *t;
   REQUIRE_OK(mc_clip_create(&sizes, seed, &clip, &err), err);

@@ -137,7 +137,7 @@ static void test_paths(void) {
 /* --- fixtures ----------------------------------------------------------------------------------------------------- */
 
 static moeclip_model *make_model(const char *path, uint64_t seed) {
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 40, MC_QUICK_GELU};
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 12, 600, 2, 64, 128, 40, MC_QUICK_GELU, 0, 0};
   mc_clip *clip;
   moeclip_tensors *t;
   moeclip_model *m;
