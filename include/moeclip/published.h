@@ -54,9 +54,9 @@ MOECLIP_API moeclip_code moeclip_learner_from_published(moeclip_model *model, co
  * many routers as tasks. Names, classes, prompts and thresholds of the tasks have no place in the files.
  *
  * MOECLIP_ERROR_UNSUPPORTED for what the published system cannot express: fine-tuning, adapters in the image tower
- * alone, another activation than quick GELU, another number of chosen experts than 2, routers of different widths (a
- * narrow one would have to be padded, and there is no padding that keeps an expert from being chosen), and, for the
- * autochooser, a learner without a reference set.
+ * alone, another activation than quick GELU, attention heads that are not 64 wide, another number of chosen experts than 2,
+ * routers of different widths (a narrow one would have to be padded, and there is no padding that keeps an expert from being
+ * chosen), and, for the autochooser, a learner without a reference set.
  */
 MOECLIP_API moeclip_code moeclip_learner_to_published(moeclip_learner *learner, const char *path,
                                                       const char *autochooser, moeclip_error *err);

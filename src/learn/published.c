@@ -256,6 +256,10 @@ moeclip_code moeclip_learner_from_published(moeclip_model *model, const char *pa
 
 /* --- to files ---------------------------------------------------------------------------------------------------- */
 
+static bool heads_are_64_wide(const mc_clip *clip) {
+  return clip->visual.width == 64 * clip->visual.n_heads && clip->text.width == 64 * clip->text.n_heads;
+}
+
 static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, moeclip_error *err) {
   const char *why = NULL;
   if (!l->adapters) {
@@ -264,6 +268,8 @@ static moeclip_code check_expressible(const moeclip_learner *l, bool chooser, mo
     why = "nothing was learned yet";
   } else if (l->model->clip->sizes.activation != MC_QUICK_GELU) {
     why = "it stands on a CLIP with GELU, and the published system computes quick GELU";
+  } else if (!heads_are_64_wide(l->model->clip)) {
+    why = "the attention heads of its CLIP are not 64 wide, as the published system's are";
   } else if (l->adapters->text_layers == 0) {
     why = "its text tower has no experts";
   } else if (l->options.top_k != TOP_K && (l->options.top_k < TOP_K || l->adapters->sizes.n_experts > TOP_K)) {

@@ -29,8 +29,8 @@ static const char *in_folder(const char *name) {
 
 /* --- fixtures ---------------------------------------------------------------------------------------------------- */
 
-static void write_model(const char *path, uint64_t seed, moeclip_dtype dtype, mc_activation activation) {
-  mc_clip_sizes sizes = {SIZE, 8, 2, 64, 128, 12, 600, 2, 64, 128, EMBED, activation, 0, 0};
+static void write_model(const char *path, uint64_t seed, moeclip_dtype dtype, mc_activation activation, int heads) {
+  mc_clip_sizes sizes = {SIZE, 8, 2, 64, 128, 12, 600, 2, 64, 128, EMBED, activation, heads, 0};
   mc_clip *clip;
   moeclip_tensors *t;
   REQUIRE_OK(mc_clip_create(&sizes, seed, &clip, &err), err);
@@ -388,13 +388,15 @@ static void refused_learner(moeclip_learner *l, bool chooser, const char *words)
 }
 
 static void test_inexpressible(void) {
-  moeclip_model *model = open_model("model.safetensors"), *gelu = open_model("gelu.safetensors");
+  moeclip_model *model = open_model("model.safetensors"), *gelu = open_model("gelu.safetensors"),
+                *heads = open_model("heads.safetensors");
   moeclip_learner_options o = small_options();
   moeclip_learner *l;
   REQUIRE_OK(moeclip_learner_create(model, &o, &l, &err), err);
   refused_learner(l, false, "nothing was learned");
   refused_learner(make_learner(model, &o, false), true, "no reference set");
   refused_learner(make_learner(gelu, &o, true), true, "GELU");
+  refused_learner(make_learner(heads, &o, true), true, "not 64 wide");
   l = make_learner(model, &o, true);
   REQUIRE_OK(mc_adapters_grow(l->adapters, 2, 1, &err), err);
   refused_learner(l, true, "experts were added");
@@ -413,6 +415,7 @@ static void test_inexpressible(void) {
   CHECK(moeclip_learner_to_published(l, in_folder("none/x.pth"), NULL, &err) == MOECLIP_ERROR_IO);
   moeclip_learner_destroy(l);
   moeclip_model_destroy(gelu);
+  moeclip_model_destroy(heads);
   moeclip_model_destroy(model);
 }
 
@@ -422,12 +425,13 @@ int main(void) {
                                       "s.safetensors",     "x.pth",
                                       "x_autochooser.pth", "y.pth",
                                       "y_autochooser.pth", "changed.pth",
-                                      "wide.pth"};
+                                      "wide.pth",          "heads.safetensors"};
   if (!mkdtemp(folder)) return 1;
-  write_model(in_folder("model.safetensors"), 1, MOECLIP_F32, MC_QUICK_GELU);
-  write_model(in_folder("half.safetensors"), 1, MOECLIP_F16, MC_QUICK_GELU);
-  write_model(in_folder("other.safetensors"), 2, MOECLIP_F32, MC_QUICK_GELU);
-  write_model(in_folder("gelu.safetensors"), 1, MOECLIP_F32, MC_GELU);
+  write_model(in_folder("model.safetensors"), 1, MOECLIP_F32, MC_QUICK_GELU, 1);
+  write_model(in_folder("half.safetensors"), 1, MOECLIP_F16, MC_QUICK_GELU, 1);
+  write_model(in_folder("other.safetensors"), 2, MOECLIP_F32, MC_QUICK_GELU, 1);
+  write_model(in_folder("gelu.safetensors"), 1, MOECLIP_F32, MC_GELU, 1);
+  write_model(in_folder("heads.safetensors"), 1, MOECLIP_F32, MC_QUICK_GELU, 4);
   uint32_t noise = 1;
   for (size_t i = 0; i < sizeof pixels; i++) {
     noise = noise * 1664525u + 1013904223u;
