@@ -230,7 +230,7 @@ typedef struct run {
 } run;
 
 enum { N = 10, CLASSES = 6 };
-static const mc_clip_sizes sizes = {32, 8, 3, 64, 256, 12, 50, 3, 64, 256, 32, MC_QUICK_GELU, 0, 0};
+static const mc_clip_sizes sizes = {32, 8, 3, 64, 256, 12, 50, 3, 64, 256, 32, MC_QUICK_GELU, 2, 2};
 
 static void make_run(run *r, bool adapters) {
   uint64_t index = 0;

@@ -163,6 +163,7 @@ typedef struct model_step {
   int32_t *texts, *labels;
   int64_t n, n_texts;
   int n_checked;
+  bool small_steps; /* where the loss is steep, a larger one crosses the kinks of ReLU and top-k */
   bool classes; /* without adapters: the classification step all the same */
   mc_reference_batch *reference; /* else: the step of a reference set */
 } model_step;
@@ -197,7 +198,7 @@ static moeclip_code check_param(void *context, const char *name, mc_param *p, mo
   for (int64_t i = 0; i < p->n; i++) direction[i] += gradient[i];
   length = sqrt(dot(direction, direction, p->n));
   if (size > 1e-5) {
-    double value_size = sqrt(dot(keep, keep, p->n)), step = 5e-4 * (value_size > 0.3 ? value_size : 0.3) / length;
+    double value_size = sqrt(dot(keep, keep, p->n)), step = (s->small_steps ? 5e-5 : 5e-4) * (value_size > 0.3 ? value_size : 0.3) / length;
     for (int64_t i = 0; i < p->n; i++) p->value[i] = keep[i] + (float)(step * direction[i]);
     double up = run_step(s);
     for (int64_t i = 0; i < p->n; i++) p->value[i] = keep[i] - (float)(step * direction[i]);
@@ -222,9 +223,10 @@ static void fill_inputs(model_step *s, const mc_clip_sizes *sizes) {
   for (int64_t i = 0; i < s->n; i++) s->labels[i] = (int32_t)(i % s->n_texts);
 }
 
-static void test_step(bool adapters, size_t kept_bytes, float balance) {
-  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU, 0, 0};
-  model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};
+static void test_step(bool adapters, size_t kept_bytes, float balance, int heads) {
+  mc_clip_sizes sizes = {16, 8, 2, 64, 128, 8, 40, 2, 64, 96, 16, MC_QUICK_GELU, heads, heads / 2};
+  model_step s = {.n = 6, .n_texts = adapters ? 4 : 6, .small_steps = heads > 0,
+                  .options = {.smoothing = 0.1f, .kept_bytes = kept_bytes, .balance = balance}};
   uint64_t index = 0;
   int32_t tasks[6] = {0, 0, 0, 0, 0, 0};
   REQUIRE_OK(mc_clip_create(&sizes, 3, &s.clip, &err), err);
@@ -423,12 +425,14 @@ int main(void) {
   test_attention(false, 5);
   test_attention(true, 13);
   test_loss_and_normalize();
-  test_step(true, 0, 0);
-  test_step(true, 1, 0);
-  test_step(true, 0, 0.5f);
-  test_step(true, 1, 0.5f); /* the sums over the batch, from pieces */
-  test_step(false, 0, 0);
-  test_step(false, 1, 0);
+  test_step(true, 0, 0, 0);
+  test_step(true, 1, 0, 0);
+  test_step(true, 0, 0.5f, 0);
+  test_step(true, 1, 0.5f, 0); /* the sums over the batch, from pieces */
+  test_step(false, 0, 0, 0);
+  test_step(false, 1, 0, 0);
+  test_step(true, 0, 0, 4); /* heads of 16 and 32 numbers in place of one of 64 */
+  test_step(false, 1, 0, 4);
   test_distillation(0);
   test_distillation(1);
   test_reference(0);
