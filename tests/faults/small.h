@@ -17,8 +17,10 @@ static inline void small_begin(void) {
   if (!mkdtemp(files_root_)) files_begin();
 }
 
-/* In the test's folder (files.h): model.safetensors; pictures/{train,test}/{dark,light}/N.png. */
+/* In the test's folder (files.h): model.safetensors and the configuration beside it; pictures/{train,test}/{dark,light}/N.png. */
 static inline void small_make(void) {
+  static const char config[] =
+      "{\"model_cfg\": {\"vision_cfg\": {\"width\": 64, \"head_width\": 32}, \"text_cfg\": {\"heads\": 2, \"proj_type\": \"linear\"}}}";
   mc_clip *clip;
   moeclip_tensors *t;
   moeclip_error err;
@@ -28,6 +30,7 @@ static inline void small_make(void) {
   REQUIRE_OK(moeclip_tensors_write_safetensors(t, files_path("model.safetensors"), &err), err);
   moeclip_tensors_destroy(t);
   mc_clip_destroy(clip);
+  files_text(files_path("open_clip_config.json"), config);
   for (int split = 0; split < 2; split++) {
     for (int i = 0; i < (split ? 2 : 4); i++) {
       files_png(files_path("pictures/%s/dark/%d.png", split ? "test" : "train", i), 16, 16, 10 + i);
