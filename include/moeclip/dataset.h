@@ -67,6 +67,13 @@ MOECLIP_API const char *moeclip_dataset_format(const moeclip_dataset *d);
 MOECLIP_API size_t moeclip_dataset_classes(const moeclip_dataset *d);
 MOECLIP_API const char *moeclip_dataset_class_name(const moeclip_dataset *d, size_t label);
 MOECLIP_API size_t moeclip_dataset_count(const moeclip_dataset *d, moeclip_split split);
+/* Pictures that lie in a folder of class folders and are not in the set: how many, and in *first (may be NULL) the path of one, which is the
+ * set's; NULL where there is none. Other formats, and a set that was selected from others, have none. */
+typedef enum moeclip_left_out {
+  MOECLIP_LEFT_OUT_KIND, /* of a kind that is not read (moeclip_picture_kind_of) */
+  MOECLIP_LEFT_OUT_LOOSE /* in no class's folder */
+} moeclip_left_out;
+MOECLIP_API size_t moeclip_dataset_left_out(const moeclip_dataset *d, moeclip_left_out why, const char **first);
 /* Label and a name for messages (the file, or FILE#ROW) of picture i of a split. */
 MOECLIP_API int moeclip_dataset_label(const moeclip_dataset *d, moeclip_split split, size_t i);
 MOECLIP_API moeclip_code moeclip_dataset_item_name(const moeclip_dataset *d, moeclip_split split, size_t i, char *out,

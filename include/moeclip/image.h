@@ -29,6 +29,11 @@ MOECLIP_API moeclip_code moeclip_image_decode_at_most(const void *data, size_t n
 MOECLIP_API moeclip_code moeclip_image_load(const char *path, moeclip_image *out, moeclip_error *err);
 MOECLIP_API void moeclip_image_clear(moeclip_image *image);
 
+/* What a file's name says, by its ending in any case: .jpg, .jpeg, .jpe, .jfif, .png or .webp; a picture of a kind that is not read (GIF, BMP, TIFF,
+ * HEIC, AVIF, cameras' own ...); or no picture. A name that begins with its only dot has no ending. */
+typedef enum moeclip_picture_kind { MOECLIP_PICTURE_NONE = 0, MOECLIP_PICTURE, MOECLIP_PICTURE_UNREAD } moeclip_picture_kind;
+MOECLIP_API moeclip_picture_kind moeclip_picture_kind_of(const char *name);
+
 /* Evaluation preprocessing: short side to `size` (bicubic, antialiased), centre crop. out: uint8 [3, size, size]. */
 MOECLIP_API moeclip_code moeclip_image_preprocess(const moeclip_image *image, int size, uint8_t *out,
                                                   moeclip_error *err);

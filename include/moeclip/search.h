@@ -72,6 +72,7 @@ typedef struct moeclip_index_report {
   int64_t encoded, removed;
   int64_t broken; /* unreadable, those remembered from earlier runs too */
   int64_t stale;  /* as in moeclip_index_info, after the update */
+  int64_t unread; /* files in the folders that are pictures by name, of kinds that are not read (moeclip_picture_kind_of) */
   int state_changed;
   double seconds, waited_seconds; /* of the encoding; of those, waiting for decoded pictures */
 } moeclip_index_report;

@@ -89,32 +89,27 @@ static moeclip_code names_add(names *l, char *s, moeclip_error *err) {
   return MOECLIP_OK;
 }
 
-static bool is_picture_name(const char *name) {
-  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
-  const char *dot = strrchr(name, '.');
-  for (size_t i = 0; dot && i < sizeof endings / sizeof endings[0]; i++) {
-    if (strcasecmp(dot, endings[i]) == 0) return name[0] != '.';
-  }
-  return false;
-}
-
 static int compare_names(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static moeclip_code add_folder(names *l, const char *folder, moeclip_error *err) {
   DIR *d = opendir(folder);
-  size_t first = l->n, n = strlen(folder);
+  size_t first = l->n, n = strlen(folder), n_unread = 0;
   moeclip_code code = MOECLIP_OK;
   if (!d) return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot open: %s", folder, strerror(errno));
   for (struct dirent *e; code == MOECLIP_OK && (e = readdir(d));) {
-    if (!is_picture_name(e->d_name)) continue;
+    moeclip_picture_kind kind = moeclip_picture_kind_of(e->d_name);
+    n_unread += kind == MOECLIP_PICTURE_UNREAD;
+    if (kind != MOECLIP_PICTURE || e->d_name[0] == '.') continue;
     code = names_add(l, mc_format("%s%s%s", folder, folder[n - 1] == '/' ? "" : "/", e->d_name), err);
   }
   closedir(d);
   if (code == MOECLIP_OK && l->n == first) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: no picture (.jpg, .jpeg, .png, .webp) lies in this folder itself",
-                   folder);
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: no picture (JPEG, PNG or WebP) lies in this folder itself", folder);
+  }
+  if (code == MOECLIP_OK && n_unread) {
+    mc_warn("%s: %zu picture%s left out: only JPEG, PNG and WebP can be read", folder, n_unread, n_unread == 1 ? "" : "s");
   }
   if (l->n > first) qsort(l->items + first, l->n - first, sizeof *l->items, compare_names);
   return code;

@@ -87,10 +87,10 @@ static moeclip_code absolute(const char *path, char **out, moeclip_error *err) {
 static bool print_report(const index_options *o, const moeclip_index_report *r, json_t *provenance) {
   if (o->json) {
     return mc_json_print(
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:O}", "found", (json_int_t)r->found, "encoded",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:O}", "found", (json_int_t)r->found, "encoded",
                   (json_int_t)r->encoded, "unchanged", (json_int_t)r->unchanged, "moved", (json_int_t)r->moved, "kept",
                   (json_int_t)r->rerouted, "removed", (json_int_t)r->removed, "broken", (json_int_t)r->broken, "stale",
-                  (json_int_t)r->stale, "state_changed", r->state_changed, "seconds", r->seconds, "provenance",
+                  (json_int_t)r->stale, "unread", (json_int_t)r->unread, "state_changed", r->state_changed, "seconds", r->seconds, "provenance",
                   provenance),
         false);
   }
@@ -104,6 +104,7 @@ static bool print_report(const index_options *o, const moeclip_index_report *r, 
   if (r->rerouted) printf(", %lld asked for their task alone", (long long)r->rerouted);
   if (r->removed) printf(", %lld removed", (long long)r->removed);
   if (r->broken) printf(", %lld broken", (long long)r->broken);
+  if (r->unread) printf(", %lld of kinds that are not read (GIF, HEIC ...)", (long long)r->unread);
   if (r->stale) printf(", %lld not searchable until they can be read", (long long)r->stale);
   printf("\n");
   return true;

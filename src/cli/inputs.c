@@ -137,6 +137,16 @@ static char *name_of_path(const char *path) {
   return mc_strndup(path + begin, n - begin);
 }
 
+/* Nobody should learn from half of a folder without knowing. */
+static void say_left_out(const moeclip_dataset *d) {
+  const char *first;
+  if (!mc_is_writer()) return;
+  size_t n = moeclip_dataset_left_out(d, MOECLIP_LEFT_OUT_KIND, &first);
+  if (n) mc_warn("%s: %zu picture%s left out: only JPEG, PNG and WebP can be read", first, n, n == 1 ? "" : "s, this and others,");
+  n = moeclip_dataset_left_out(d, MOECLIP_LEFT_OUT_LOOSE, &first);
+  if (n) mc_warn("%s: %zu picture%s left out: in no class's subfolder", first, n, n == 1 ? "" : "s, this and others,");
+}
+
 /* given: the name on the command line, or NULL; name: what it will be called. */
 static moeclip_code open_with_classes(const char *path, const char *given, const char *name,
                                       const mc_data_choice *choice, moeclip_dataset **out, moeclip_error *err) {
@@ -159,6 +169,7 @@ static moeclip_code open_with_classes(const char *path, const char *given, const
   }
   moeclip_code code = moeclip_dataset_open(path, &o, out, err);
   mc_lines_clear(&classes);
+  if (code == MOECLIP_OK) say_left_out(*out);
   return code;
 }
 

@@ -324,6 +324,25 @@ static moeclip_code keep_task(mc_session *s, const mc_domain *d, const moeclip_l
   return code;
 }
 
+/* A split by chance can leave a small class without training pictures. */
+static moeclip_code say_untrained(const moeclip_dataset *d, moeclip_error *err) {
+  size_t n = moeclip_dataset_classes(d), n_without = 0, first = 0;
+  if (!mc_is_writer() || n == 0) return MOECLIP_OK;
+  bool *has = calloc(n, sizeof *has);
+  if (!has) return mc_fail_memory(err, n, "classes");
+  for (size_t i = 0; i < moeclip_dataset_count(d, MOECLIP_TRAIN); i++) has[moeclip_dataset_label(d, MOECLIP_TRAIN, i)] = true;
+  for (size_t c = n; c-- > 0;) {
+    if (has[c]) continue;
+    n_without++;
+    first = c;
+  }
+  free(has);
+  if (n_without == 0 || n_without == n) return MOECLIP_OK; /* all: refused by the learner */
+  mc_warn("%s: %zu of %zu classes %s no training pictures, such as %s: more pictures, or train/ and test/ of your own, give it some",
+          moeclip_dataset_path(d), n_without, n, n_without == 1 ? "has" : "have", moeclip_dataset_class_name(d, first));
+  return MOECLIP_OK;
+}
+
 static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_error *err) {
   moeclip_task_options o = s->o->task;
   moeclip_learn_report report;
@@ -334,6 +353,7 @@ static moeclip_code learn_domain(mc_session *s, const mc_domain *d, moeclip_erro
   o.checkpoint = s->checkpoint;
   o.earlier = s->sets;
   o.n_earlier = s->n_tasks;
+  MC_TRY(mc_agree(say_untrained(d->dataset, err), err));
   moeclip_code code = moeclip_learner_learn(s->learner, d->dataset, &o, &s->callbacks, &report, err);
   mc_progress_end(&s->progress);
   if (code == MOECLIP_OK) code = keep_task(s, d, &report, err);

@@ -264,6 +264,7 @@ void moeclip_dataset_destroy(moeclip_dataset *d) {
   free(d->blocks);
   free(d->split[0]);
   free(d->split[1]);
+  for (int why = 0; why < 2; why++) free(d->left_out[why]);
   free(d->path);
   free(d->name);
   free(d);
@@ -353,6 +354,20 @@ size_t moeclip_dataset_classes(const moeclip_dataset *d) { return d->n_classes; 
 const char *moeclip_dataset_class_name(const moeclip_dataset *d, size_t label) {
   return label < d->n_classes ? d->classes[label] : NULL;
 }
+void mc_dataset_leave_out(moeclip_dataset *d, moeclip_left_out why, char *path) {
+  d->n_left_out[why]++;
+  if (d->left_out[why]) {
+    free(path);
+  } else {
+    d->left_out[why] = path;
+  }
+}
+
+size_t moeclip_dataset_left_out(const moeclip_dataset *d, moeclip_left_out why, const char **first) {
+  if (first) *first = d->left_out[why];
+  return d->n_left_out[why];
+}
+
 size_t moeclip_dataset_count(const moeclip_dataset *d, moeclip_split split) { return d->n_split[split]; }
 
 static const mc_item *item_at(const moeclip_dataset *d, moeclip_split split, size_t i) {

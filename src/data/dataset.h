@@ -42,6 +42,8 @@ struct moeclip_dataset {
   int channels, height, width; /* of items with pixels */
   uint32_t *split[2];          /* [n_split]: numbers of items */
   size_t n_split[2];
+  size_t n_left_out[2];        /* by moeclip_left_out, and a path of each */
+  char *left_out[2];
 };
 
 /* What moeclip_dataset_open does, with one reader: it fills d->items and the like from d->path. */
@@ -51,6 +53,8 @@ moeclip_code mc_dataset_open_with(const char *path, const moeclip_dataset_option
 
 /* Appends an item; takes over item->path (also when this fails). */
 moeclip_code mc_dataset_add(moeclip_dataset *d, const mc_item *item, moeclip_error *err);
+/* Counts a picture that is not in the set; takes over path. */
+void mc_dataset_leave_out(moeclip_dataset *d, moeclip_left_out why, char *path);
 /* Takes over data (from malloc, also when this fails) and copies the file's name; *block is its number. */
 moeclip_code mc_dataset_keep(moeclip_dataset *d, const char *file, uint8_t *data, uint32_t *block, moeclip_error *err);
 /* Appends a class name (copied). */
@@ -69,8 +73,7 @@ moeclip_code mc_read_csv(moeclip_dataset *d, moeclip_error *err);
 bool mc_is_idx(const char *folder);
 bool mc_is_cifar(const char *folder);
 
-/* A picture's file name by its ending: jpg, jpeg, png, webp in any case. */
-bool mc_is_picture_name(const char *name);
+bool mc_is_picture_name(const char *name); /* one that is read */
 /* Names in a folder, sorted by byte, without hidden ones; free with mc_names_free. */
 moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_error *err);
 void mc_names_free(char **names, size_t n);

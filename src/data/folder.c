@@ -27,6 +27,8 @@ static moeclip_code walk(moeclip_dataset *d, const char *folder, int32_t label, 
     } else if (mc_is_picture_name(names[i])) {
       mc_item item = {.path = path, .label = label, .split = split};
       code = mc_dataset_add(d, &item, err);
+    } else if (moeclip_picture_kind_of(names[i]) == MOECLIP_PICTURE_UNREAD) {
+      mc_dataset_leave_out(d, MOECLIP_LEFT_OUT_KIND, path);
     } else {
       free(path);
     }
@@ -62,6 +64,9 @@ static moeclip_code read_classes(moeclip_dataset *d, const char *folder, int32_t
                                                "%s: the class \"%s\" has no training pictures, only test pictures",
                                                folder, names[i]);
       }
+    } else if (moeclip_picture_kind_of(names[i]) != MOECLIP_PICTURE_NONE) {
+      mc_dataset_leave_out(d, MOECLIP_LEFT_OUT_LOOSE, path);
+      continue;
     }
     free(path);
   }
@@ -118,10 +123,14 @@ moeclip_code mc_read_folder(moeclip_dataset *d, moeclip_error *err) {
   free(train);
   free(test);
   MC_TRY(code);
+  if (d->n_items == 0 && d->n_left_out[MOECLIP_LEFT_OUT_KIND]) {
+    return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: there is no JPEG, PNG or WebP picture in its subfolders; others cannot be read, such as %s",
+                   d->path, d->left_out[MOECLIP_LEFT_OUT_KIND]);
+  }
   if (d->n_items == 0) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT,
-                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder a class is needed",
-                   d->path);
+                   "%s: there is no picture (JPEG, PNG or WebP) in its subfolders; one subfolder a class is needed%s", d->path,
+                   d->n_left_out[MOECLIP_LEFT_OUT_LOOSE] ? ", and its pictures lie in none" : "");
   }
   for (size_t c = 0; c < d->n_classes; c++) {
     for (char *s = d->classes[c]; *s; s++) *s = *s == '_' ? ' ' : *s;

@@ -39,15 +39,7 @@ bool mc_is_file_in(const char *folder, const char *name) {
   return join(path, folder, name) && mc_is_file(path);
 }
 
-bool mc_is_picture_name(const char *name) {
-  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
-  size_t n = strlen(name);
-  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-    size_t m = strlen(endings[i]);
-    if (n > m && strcasecmp(name + n - m, endings[i]) == 0) return true;
-  }
-  return false;
-}
+bool mc_is_picture_name(const char *name) { return moeclip_picture_kind_of(name) == MOECLIP_PICTURE; }
 
 static int by_bytes(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);

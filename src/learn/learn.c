@@ -25,7 +25,8 @@ static moeclip_code check_options(const moeclip_learner *l, const moeclip_datase
                    o->selector_false_alarms);
   }
   if (moeclip_dataset_count(dataset, MOECLIP_TRAIN) == 0) {
-    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures", moeclip_dataset_path(dataset));
+    return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: there are no training pictures; all %zu are for testing",
+                   moeclip_dataset_path(dataset), moeclip_dataset_count(dataset, MOECLIP_TEST));
   }
   if (moeclip_dataset_classes(dataset) < 2) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%s: a task needs at least 2 classes", moeclip_dataset_path(dataset));

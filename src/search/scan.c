@@ -136,6 +136,8 @@ static moeclip_code visit_one(const walk *w, const char *folder, const char *nam
       code = visit(w, path, depth, err);
     } else if (S_ISREG(st.st_mode) && mc_is_picture_name(name)) {
       return add(w->s, path, &st, err);
+    } else if (S_ISREG(st.st_mode)) {
+      w->s->n_unread += moeclip_picture_kind_of(name) == MOECLIP_PICTURE_UNREAD;
     }
   }
   free(path);

@@ -99,6 +99,7 @@ typedef struct mc_scan {
   size_t n_unreadable;
   char **links; /* [n_links] links to folders, met on the way */
   size_t n_links;
+  int64_t n_unread; /* pictures by name, of kinds that are not read */
   void *visited; /* each folder is visited once, whatever leads to it: links may form loops */
 } mc_scan;
 /* Adds the pictures below an absolute folder, in order of name; links to folders are left for mc_scan_links, which

@@ -467,6 +467,7 @@ static moeclip_code update(mc_update *u, const char *const *roots, size_t n_root
   MC_TRY(begin(u, roots, n_roots, err));
   MC_TRY(scan(u, roots, n_roots, s, visited, n_visited, err));
   u->report->found = (int64_t)s->n;
+  u->report->unread = s->n_unread;
   /* In order of path: so the same pictures are encoded in the same order, whatever the roots, and can be looked up. */
   if (s->n > 1) qsort(s->items, s->n, sizeof *s->items, by_path);
   MC_TRY(consider_all(u, s, err));

@@ -49,12 +49,8 @@ moeclip_code mc_path_check(const char *path, moeclip_error *err) {
 }
 
 bool mc_path_is_picture(const char *path) {
-  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
-  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-  for (size_t i = 0; dot && i < sizeof endings / sizeof endings[0]; i++) {
-    if (strcasecmp(dot, endings[i]) == 0) return name[0] != '.' && !strstr(path, "__MACOSX");
-  }
-  return false;
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  return moeclip_picture_kind_of(name) == MOECLIP_PICTURE && name[0] != '.' && !strstr(path, "__MACOSX");
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

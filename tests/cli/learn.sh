@@ -211,4 +211,18 @@ same whole.answers pruned.answers
 expect 0 'spots: ' learn --model clip.safetensors --state pruned.safetensors $small $short --no-eval --quiet pictures/colours \
   lines=pictures/stripes pictures/spots
 expect 2 'output is missing' prune --model clip.safetensors whole.safetensors
+
+# What is left out of a folder, and a class that a split by chance leaves without training pictures
+for i in 1 2 3 4 5 6 7 8; do
+  mkdir -p odd/many odd/rare$i
+  cp pictures/colours/train/red/$i.png odd/many/ && cp pictures/colours/train/blue/$i.png odd/rare$i/
+done
+touch odd/many/phone.heic odd/many/old.GIF && cp pictures/colours/train/red/1.png odd/
+expect 0 'odd: [1-7] of 9 classes ha.* no training pictures, such as rare[1-8]' learn --model clip.safetensors --state odd.safetensors $small $short \
+  --no-eval --quiet odd
+expect 0 'odd/many/old.GIF: 2 pictures, this and others, left out: only JPEG, PNG and WebP' eval --model clip.safetensors --quiet odd
+expect 0 "odd/1.png: 1 picture left out: in no class's subfolder" eval --model clip.safetensors --quiet odd
+expect 0 'odd/many: 2 pictures left out' classify --model clip.safetensors --labels red,blue odd/many
+expect 0 '2 of kinds that are not read' index --model clip.safetensors --index odd.sqlite odd
+expect 0 '"unread":2' index --json --model clip.safetensors --index odd.sqlite odd
 exit $failed

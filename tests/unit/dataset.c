@@ -59,6 +59,8 @@ static void test_folder(void) {
   files_png(files_path("pets/.git/x.png"), 4, 3, 99);
   files_png(files_path("pets/stray.png"), 4, 3, 99);
   files_text(files_path("pets/dog/notes.txt"), "no picture");
+  files_text(files_path("pets/dog/deep/phone.HEIC"), "a picture that cannot be read");
+  files_text(files_path("pets/grey_cat/old.gif"), "another");
   files_folder(files_path("pets/empty"));
   CHECK(symlink("..", files_path("pets/dog/back")) == 0 && symlink(".", files_path("pets/dog/self")) == 0);
   moeclip_dataset_options o;
@@ -76,6 +78,9 @@ static void test_folder(void) {
     CHECK(value >= 1 && value <= 3 && !seen[value] && moeclip_dataset_label(d, MOECLIP_TRAIN, i) == (value != 3));
     seen[value & 3] = true;
   }
+  const char *first;
+  CHECK(moeclip_dataset_left_out(d, MOECLIP_LEFT_OUT_KIND, &first) == 2 && strcmp(first, files_path("pets/dog/deep/phone.HEIC")) == 0);
+  CHECK(moeclip_dataset_left_out(d, MOECLIP_LEFT_OUT_LOOSE, &first) == 1 && strcmp(first, files_path("pets/stray.png")) == 0);
   moeclip_image image;
   moeclip_error err;
   char name[8];
@@ -111,6 +116,10 @@ static void test_folder_wrong(void) {
   check_fails(files_path("nothing"), "nothing", "no such");
   files_folder(files_path("hollow/a"));
   check_fails(files_path("hollow"), "hollow", "no picture");
+  files_png(files_path("hollow/loose.png"), 2, 2, 1);
+  check_fails(files_path("hollow"), "one subfolder a class", "its pictures lie in none");
+  files_text(files_path("hollow/a/x.avif"), "");
+  check_fails(files_path("hollow"), "no JPEG, PNG or WebP", "hollow/a/x.avif");
   files_text(files_path("pipe/a/note"), "");
   CHECK(mkfifo(files_path("pipe/a/x.png"), 0600) == 0);
   moeclip_dataset_options o;

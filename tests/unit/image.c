@@ -303,6 +303,19 @@ static void test_other_content(void) {
   CHECK(moeclip_image_load(DATA, &image, &err) == MOECLIP_ERROR_IO && image.rgb == NULL);
 }
 
+static void test_names(void) {
+  static const struct {
+    const char *name;
+    moeclip_picture_kind kind;
+  } cases[] = {{"a.jpg", MOECLIP_PICTURE}, {"x/y.z/A.JPEG", MOECLIP_PICTURE}, {"a.jfif", MOECLIP_PICTURE}, {"a.b.WebP", MOECLIP_PICTURE},
+               {"a.HEIC", MOECLIP_PICTURE_UNREAD}, {"a.tif", MOECLIP_PICTURE_UNREAD}, {"a.png.gif", MOECLIP_PICTURE_UNREAD},
+               {"", MOECLIP_PICTURE_NONE}, {"jpg", MOECLIP_PICTURE_NONE}, {".jpg", MOECLIP_PICTURE_NONE}, {"x/.jpg", MOECLIP_PICTURE_NONE},
+               {"x.jpg/notes", MOECLIP_PICTURE_NONE}, {"a.", MOECLIP_PICTURE_NONE}, {"a.jpg~", MOECLIP_PICTURE_NONE}, {"a.txt", MOECLIP_PICTURE_NONE}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    CHECK_MSG(moeclip_picture_kind_of(cases[i].name) == cases[i].kind, "\"%s\"", cases[i].name);
+  }
+}
+
 static void test_exif(void) {
   static const uint8_t good[26] = "MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x05\0\0\0\0\0";
   uint8_t data[32];
@@ -454,6 +467,7 @@ static void test_normalize(void) {
 
 int main(void) {
   test_against_pillow();
+  test_names();
   test_over_white();
   test_damage();
   test_lying_headers();

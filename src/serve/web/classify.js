@@ -111,7 +111,7 @@ async function classify(items) {
   return render();
 }
 
-const looksLikePicture = (file) => /^image\//.test(file.type) || /\.(jpe?g|png|webp)$/i.test(file.name);
+const looksLikePicture = (file) => /^image\//.test(file.type) || /\.(jpe?g|jpe|jfif|png|webp)$/i.test(file.name);
 
 function add(files) {
   const good = files.filter(looksLikePicture).slice(0, MOST - state.items.length);

@@ -1,6 +1,6 @@
 // Reading what was dropped or chosen to learn from: a folder of class folders, or a .zip.
 
-const PICTURE = /\.(jpe?g|png|webp)$/i;
+const PICTURE = /\.(jpe?g|jpe|jfif|png|webp)$/i;
 const TRAIN = /^(train|training)$/i, TEST = /^(test|val|valid|validation|testing)$/i;
 const MOST_FILES = 200000;
 
