@@ -96,6 +96,13 @@ class Dataset(Owner):
         n = lib.moeclip_dataset_classes(handle)
         return [py_text(lib.moeclip_dataset_class_name(handle, label)) for label in range(n)]
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Pictures in a folder of class folders that are not in the set: "kind", of a kind that is not read (GIF, HEIC
+        ...), and "loose", in no class's folder."""
+        kinds = {"kind": lib.MOECLIP_LEFT_OUT_KIND, "loose": lib.MOECLIP_LEFT_OUT_LOOSE}
+        return {name: int(lib.moeclip_dataset_left_out(self._get(), why, ffi.NULL)) for name, why in kinds.items()}
+
     def __len__(self) -> int:
         n: int = lib.moeclip_dataset_count(self._get(), self._split)
         return n

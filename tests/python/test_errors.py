@@ -99,6 +99,7 @@ def test_closed(model: moeclip.Model) -> None:
         with pytest.raises(ValueError, match="the learner is closed"):
             call("x")
     data = moeclip.Dataset(COLOURS)
+    assert data.left_out == {"kind": 0, "loose": 0}
     data.close()
     with pytest.raises(ValueError, match="the data set is closed"):
         len(data)
