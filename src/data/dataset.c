@@ -100,6 +100,22 @@ moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool 
 }
 
 /* Names that were given take the place of all others; numbers stand in where there are none. */
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Two classes of one name have one text, and no picture could be told to be of this or that one. */
+static moeclip_code check_distinct(const moeclip_dataset *d, moeclip_error *err) {
+  char **sorted = mc_alloc(d->n_classes, sizeof *sorted);
+  const char *twice = NULL;
+  if (!sorted) return mc_fail_memory(err, d->n_classes * sizeof *sorted, "names of classes");
+  memcpy(sorted, d->classes, d->n_classes * sizeof *sorted);
+  qsort(sorted, d->n_classes, sizeof *sorted, by_text);
+  for (size_t c = 1; c < d->n_classes && !twice; c++) twice = strcmp(sorted[c], sorted[c - 1]) == 0 ? sorted[c] : NULL;
+  free(sorted);
+  if (!twice) return MOECLIP_OK;
+  return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: two classes are called \"%.200s\"%s", d->path, twice,
+                 strcmp(d->format, "folder") == 0 ? " (_ in a folder's name stands for a space)" : "");
+}
+
 static moeclip_code name_classes(moeclip_dataset *d, const moeclip_dataset_options *o, moeclip_error *err) {
   int32_t highest = 0;
   for (size_t i = 0; i < d->n_items; i++) highest = d->items[i].label > highest ? d->items[i].label : highest;
@@ -124,7 +140,7 @@ static moeclip_code name_classes(moeclip_dataset *d, const moeclip_dataset_optio
     return mc_fail(err, MOECLIP_ERROR_MISMATCH, "%s: there are labels up to %d, but only %zu class names", d->path,
                    (int)highest, d->n_classes);
   }
-  return MOECLIP_OK;
+  return check_distinct(d, err);
 }
 
 /* --- splitting ---------------------------------------------------------------------------------------------------- */

@@ -113,6 +113,10 @@ static void test_folder_splits(void) {
 }
 
 static void test_folder_wrong(void) {
+  files_png(files_path("twice/grey cat/1.png"), 2, 2, 1);
+  files_png(files_path("twice/grey cat 2/1.png"), 2, 2, 1);
+  files_png(files_path("twice/grey_cat/2.png"), 2, 2, 1);
+  check_fails(files_path("twice"), "twice", "two classes are called \"grey cat\" (_ in");
   check_fails(files_path("nothing"), "nothing", "no such");
   files_folder(files_path("hollow/a"));
   check_fails(files_path("hollow"), "hollow", "no picture");
@@ -150,6 +154,11 @@ static void test_classes_given(void) {
   files_png(files_path("three/a/1.png"), 2, 2, 1);
   files_png(files_path("three/b/1.png"), 2, 2, 1);
   check_fails_with(files_path("three"), &o, "2 classes", "3 class names");
+  static const char *const twice[] = {"red", "red"};
+  moeclip_dataset_options same = o;
+  same.classes = twice;
+  same.n_classes = 2;
+  check_fails_with(files_path("three"), &same, "three: two classes", "\"red\"");
   files_png(files_path("three/c/1.png"), 2, 2, 1);
   moeclip_dataset *d = open_with(files_path("three"), &o);
   CHECK(class_is(d, 0, "red") && class_is(d, 2, "blue") && strcmp(moeclip_dataset_name(d), "mine") == 0);
