@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "files/config.h"
 #include "model/precision.h"
@@ -13,9 +15,25 @@ void moeclip_model_options_defaults(moeclip_model_options *options) {
   *options = (moeclip_model_options){.activation = MOECLIP_ACTIVATION_AUTO};
 }
 
+/* A folder as it is downloaded: which of its files is the model? */
+static moeclip_code refuse_folder(const char *path, moeclip_error *err) {
+  static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    bool there = false;
+    char *file = mc_format("%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", names[i]);
+    moeclip_code code = file ? mc_file_exists(file, &there, err) : mc_fail_memory(err, strlen(path), "a file name");
+    if (code == MOECLIP_OK && there) code = mc_fail(err, MOECLIP_ERROR_IO, "%s: is a folder; the weights are in %s", path, file);
+    free(file);
+    if (code != MOECLIP_OK) return code;
+  }
+  return mc_fail(err, MOECLIP_ERROR_IO, "%s: is a folder; give the file with the weights", path);
+}
+
 static moeclip_code open_clip(const char *path, int activation, mc_clip **out, moeclip_error *err) {
   moeclip_tensors *file = NULL, *named = NULL;
   mc_naming naming;
+  struct stat st;
+  if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return refuse_folder(path, err);
   MC_TRY(moeclip_tensors_open(path, &file, err));
   moeclip_code code = mc_names_normalise(file, &named, &naming, err);
   if (code == MOECLIP_OK) {

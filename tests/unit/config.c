@@ -201,6 +201,17 @@ static void test_metadata(const json_t *one) {
   }
 }
 
+static void test_folder(const json_t *one) {
+  moeclip_model *m;
+  char *folder = strdup(files_path("downloaded"));
+  files_folder(folder);
+  CHECK(moeclip_model_load(folder, NULL, &m, &err) == MOECLIP_ERROR_IO && strstr(err.message, "is a folder; give the file"));
+  write_weights(one, files_path("downloaded/model.safetensors"), NULL);
+  CHECK(moeclip_model_load(folder, NULL, &m, &err) == MOECLIP_ERROR_IO && strstr(err.message, "the weights are in ") &&
+        strstr(err.message, "downloaded/model.safetensors"));
+  free(folder);
+}
+
 static void test_usual(void) {
   static const int widths[][2] = {{512, 8}, {768, 12}, {1024, 16}, {1280, 16}, {1408, 16}, {1664, 16}};
   for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) CHECK(mc_usual_heads(true, widths[i][0]) == widths[i][1]);
@@ -221,6 +232,7 @@ int main(void) {
   CHECK(number == 4);
   test_refused(json_object_get(all, "huggingface, gelu"), json_object_get(all, "openclip, gelu"));
   test_metadata(json_object_get(all, "openclip, gelu"));
+  test_folder(json_object_get(all, "huggingface, gelu"));
   test_usual();
   json_decref(all);
   files_end();
