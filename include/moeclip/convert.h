@@ -23,6 +23,7 @@ typedef struct moeclip_convert_report {
   size_t n_tensors, n_changed; /* written; of those, how many have another dtype now */
   size_t n_overflows;          /* finite numbers that are too large for the dtype, and became infinite */
   size_t n_metadata_lost;      /* keys that OUT's container cannot hold */
+  char lost[64];               /* "KEY: VALUE" of one of those, cut to fit: "activation", which changes what is computed, before others */
   moeclip_container container; /* of OUT */
   const char *naming;          /* of IN where it was looked at, else NULL */
 } moeclip_convert_report;

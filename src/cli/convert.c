@@ -63,7 +63,8 @@ static int print_report(const convert_options *o, const char *out, const moeclip
     mc_warn("%s: %zu numbers are too large for this number type and became infinite", out, r->n_overflows);
   }
   if (r->n_metadata_lost > 0) {
-    mc_warn("%s: %zu metadata entries have no place in this container and are left out", out, r->n_metadata_lost);
+    mc_warn("%s: %zu metadata entr%s no place in this container and %s left out (%s)", out, r->n_metadata_lost,
+            r->n_metadata_lost == 1 ? "y has" : "ies have", r->n_metadata_lost == 1 ? "is" : "are", r->lost);
   }
   if (o->json) {
     json_t *object = json_pack("{s:s, s:I, s:I, s:I, s:I, s:s?, s:O}", "out", out, "tensors", (json_int_t)r->n_tensors,

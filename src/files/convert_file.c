@@ -2,6 +2,7 @@
 #include "moeclip/convert.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -114,7 +115,10 @@ static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_tensor
   for (size_t i = 0; report->container != MOECLIP_SAFETENSORS && i < moeclip_tensors_metadata_count(out); i++) {
     const char *key, *value;
     moeclip_tensors_metadata_at(out, i, &key, &value);
-    report->n_metadata_lost += strcmp(key, "format") != 0;
+    if (strcmp(key, "format") == 0) continue;
+    if (report->n_metadata_lost++ == 0 || strcmp(key, "activation") == 0) {
+      snprintf(report->lost, sizeof report->lost, "%.30s: %.30s", key, value);
+    }
   }
   return MOECLIP_OK;
 }

@@ -115,6 +115,7 @@ static void test_names(void) {
   moeclip_tensors_destroy(t);
   REQUIRE_OK(moeclip_convert(out, path_of("lost.pth"), NULL, &r, &err), err);
   CHECK(r.n_metadata_lost == 2 && r.container == MOECLIP_TORCH_ZIP && !r.naming);
+  CHECK(strcmp(r.lost, "activation: gelu") == 0);
 }
 
 static void test_numbers(void) {
