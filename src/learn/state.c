@@ -234,7 +234,7 @@ static moeclip_code restore(moeclip_learner *l, const moeclip_tensors *in, const
   if (!backbone || strcmp(backbone, own) != 0) {
     return mc_fail(err, MOECLIP_ERROR_MISMATCH,
                    "this state was learned on another backbone (fingerprint %.32s) than %s (%s); give the model that it was "
-                   "learned on", backbone ? backbone : "missing", moeclip_model_path(l->model), own);
+                   "learned on, with the same activation", backbone ? backbone : "missing", moeclip_model_path(l->model), own);
   }
   const json_t *tasks = json_object_get(root, "tasks"), *task;
   size_t i;
