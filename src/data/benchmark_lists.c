@@ -91,11 +91,9 @@ moeclip_code mc_add_picture(moeclip_dataset *d, const char *folder, const char *
   return mc_dataset_add(d, &item, err);
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 void mc_sort_classes(moeclip_dataset *d) {
   size_t n = 0;
-  if (d->n_classes > 1) qsort(d->classes, d->n_classes, sizeof *d->classes, by_bytes);
+  if (d->n_classes > 1) qsort(d->classes, d->n_classes, sizeof *d->classes, mc_by_bytes);
   for (size_t i = 0; i < d->n_classes; i++) {
     if (n > 0 && strcmp(d->classes[n - 1], d->classes[i]) == 0) {
       free(d->classes[i]);
@@ -108,7 +106,7 @@ void mc_sort_classes(moeclip_dataset *d) {
 
 int32_t mc_sorted_class(const moeclip_dataset *d, const char *name) {
   if (d->n_classes == 0) return -1;
-  char **found = bsearch(&name, d->classes, d->n_classes, sizeof *d->classes, by_bytes);
+  char **found = bsearch(&name, d->classes, d->n_classes, sizeof *d->classes, mc_by_bytes);
   return found ? (int32_t)(found - d->classes) : -1;
 }
 

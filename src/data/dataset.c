@@ -100,15 +100,13 @@ moeclip_code mc_dataset_classes_file(moeclip_dataset *d, const char *file, bool 
 }
 
 /* Names that were given take the place of all others; numbers stand in where there are none. */
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
 /* Two classes of one name have one text, and no picture could be told to be of this or that one. */
 static moeclip_code check_distinct(const moeclip_dataset *d, moeclip_error *err) {
   char **sorted = mc_alloc(d->n_classes, sizeof *sorted);
   const char *twice = NULL;
   if (!sorted) return mc_fail_memory(err, d->n_classes * sizeof *sorted, "names of classes");
   memcpy(sorted, d->classes, d->n_classes * sizeof *sorted);
-  qsort(sorted, d->n_classes, sizeof *sorted, by_text);
+  qsort(sorted, d->n_classes, sizeof *sorted, mc_by_bytes);
   for (size_t c = 1; c < d->n_classes && !twice; c++) twice = strcmp(sorted[c], sorted[c - 1]) == 0 ? sorted[c] : NULL;
   free(sorted);
   if (!twice) return MOECLIP_OK;

@@ -77,6 +77,8 @@ bool mc_is_picture_name(const char *name); /* one that is read */
 /* Names in a folder, sorted by byte, without hidden ones; free with mc_names_free. */
 moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_error *err);
 void mc_names_free(char **names, size_t n);
+/* For qsort of names. */
+int mc_by_bytes(const void *a, const void *b);
 bool mc_is_folder(const char *path);
 bool mc_is_file(const char *path);
 /* FOLDER/NAME. They need no memory: running short of it must not look like a file that is not there. */

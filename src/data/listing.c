@@ -41,7 +41,7 @@ bool mc_is_file_in(const char *folder, const char *name) {
 
 bool mc_is_picture_name(const char *name) { return moeclip_picture_kind_of(name) == MOECLIP_PICTURE; }
 
-static int by_bytes(const void *a, const void *b) {
+int mc_by_bytes(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
@@ -83,7 +83,7 @@ moeclip_code mc_list_folder(const char *path, char ***names, size_t *n, moeclip_
     *n = 0;
     return code;
   }
-  if (*n) qsort(*names, *n, sizeof **names, by_bytes);
+  if (*n) qsort(*names, *n, sizeof **names, mc_by_bytes);
   return MOECLIP_OK;
 }
 

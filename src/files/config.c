@@ -15,6 +15,8 @@ int mc_usual_heads(bool visual, int64_t width) {
   return visual && (width == 1280 || width == 1408 || width == 1664) ? 16 : (int)(width / 64);
 }
 
+bool mc_heads_fit(int64_t heads, int64_t width) { return heads >= 1 && heads <= width && width % heads == 0; }
+
 typedef struct config {
   const char *path;
   const json_t *root, *visual, *text; /* of the towers: NULL where nothing is said */
@@ -38,7 +40,7 @@ static moeclip_code note_heads(const config *c, bool visual, int64_t heads, moec
   const moeclip_tensor *t = moeclip_tensors_find(c->t, visual ? "visual.class_embedding" : "ln_final.weight");
   int64_t width = t && t->rank == 1 ? t->shape[0] : 0;
   char number[24];
-  if (heads < 1 || heads > width || width % heads) {
+  if (!mc_heads_fit(heads, width)) {
     return mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: %lld attention heads do not go with the %s tower's width of %lld", c->path,
                    (long long)heads, visual ? "vision" : "text", (long long)width);
   }

@@ -12,6 +12,8 @@
 /* The attention heads of a tower that nothing is said of: 64 wide, but for the image towers of the widths that OpenCLIP's ViT-H, ViT-g
  * and ViT-bigG have, which have 16. */
 int mc_usual_heads(bool visual, int64_t width);
+/* Can a tower of that width have so many? */
+bool mc_heads_fit(int64_t heads, int64_t width);
 
 /*
  * Puts what the configuration beside the file `path` says into the metadata of t, the file's tensors in OpenAI's names: "activation"

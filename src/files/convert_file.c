@@ -96,19 +96,13 @@ static moeclip_code put_tensors(const moeclip_tensors *in, int dtype, moeclip_te
   return MOECLIP_OK;
 }
 
-/* clip: in OpenAI's names, with what the configuration beside IN says of it; or NULL. */
-static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_tensors *clip, const moeclip_convert_options *o,
-                                 moeclip_tensors *out, moeclip_convert_report *report, moeclip_error *err) {
-  static const char *const noted[] = {"activation", "visual_heads", "text_heads"};
+static moeclip_code put_metadata(const moeclip_tensors *in, const moeclip_convert_options *o, moeclip_tensors *out,
+                                 moeclip_convert_report *report, moeclip_error *err) {
   for (size_t i = 0; i < moeclip_tensors_metadata_count(in); i++) {
     const char *key, *value;
     moeclip_tensors_metadata_at(in, i, &key, &value);
     if (strcmp(key, "moeclip.checksum") == 0 && (o->dtype >= 0 || o->openai_names)) continue; /* of other numbers or names */
     MC_TRY(moeclip_tensors_set_metadata(out, key, value, err));
-  }
-  for (size_t i = 0; clip && i < sizeof noted / sizeof *noted; i++) {
-    const char *value = moeclip_tensors_metadata(clip, noted[i]);
-    if (value) MC_TRY(moeclip_tensors_set_metadata(out, noted[i], value, err));
   }
   if (o->activation) MC_TRY(moeclip_tensors_set_metadata(out, "activation", o->activation, err));
   /* "format: pt" only says that the file came from PyTorch. */
@@ -150,7 +144,8 @@ static moeclip_code convert(const char *in, const char *out, const moeclip_conve
   if (o->openai_names) report->naming = mc_naming_name(naming);
   code = put_tensors(o->openai_names ? *named : file, o->dtype, made, report, err);
   if (code != MOECLIP_OK) return mc_fail_prefix(err, in);
-  MC_TRY(put_metadata(file, *named, o, made, report, err));
+  /* The renamed collection has the file's metadata, and what the configuration said. */
+  MC_TRY(put_metadata(*named ? *named : file, o, made, report, err));
   return report->container == MOECLIP_SAFETENSORS ? moeclip_tensors_write_safetensors(made, out, err)
                                                   : moeclip_tensors_write_torch(made, out, err);
 }

@@ -111,7 +111,7 @@ static moeclip_code take_metadata(const moeclip_tensors *file, mc_clip_sizes *s,
     int width = i ? s->text_width : s->visual_width;
     char *end = NULL;
     long n = heads ? strtol(heads, &end, 10) : 0;
-    if (heads && (*end || n < 1 || n > width || width % n)) {
+    if (heads && (*end || !mc_heads_fit(n, width))) {
       return mc_fail(err, MOECLIP_ERROR_FORMAT, "the metadata says \"%.60s\" attention heads, which do not go with a width of %d", heads,
                      width);
     }
@@ -165,7 +165,7 @@ moeclip_code mc_clip_sizes_of(const moeclip_tensors *file, mc_clip_sizes *s, moe
 
 static moeclip_code tower_init(mc_tower *t, int n_layers, int width, int hidden, int heads, bool causal, mc_activation activation,
                                moeclip_error *err) {
-  if (heads < 1 || heads > width || width % heads) {
+  if (!mc_heads_fit(heads, width)) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%d attention heads do not go with a tower's width of %d", heads, width);
   }
   *t = (mc_tower){n_layers, width, hidden, heads, causal, activation, calloc((size_t)n_layers, sizeof *t->blocks)};
