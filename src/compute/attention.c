@@ -17,24 +17,11 @@ size_t mc_attention_scratch(const mc_compute *cp, const mc_attention *a) {
 
 /* Row of scores -> probabilities, over the first n of t; the rest 0. Returns log sum exp of the row. */
 MC_VECTORISED static float softmax_row(float *s, int64_t n, int64_t t) {
-  float top[16], largest, sum = 0, part[16] = {0};
-  for (int k = 0; k < 16; k++) top[k] = -INFINITY;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) top[k] = s[i + k] > top[k] ? s[i + k] : top[k];
-  }
-  for (; i < n; i++) top[0] = s[i] > top[0] ? s[i] : top[0];
-  largest = top[0];
-  for (int k = 1; k < 16; k++) largest = top[k] > largest ? top[k] : largest;
-  for (i = 0; i < n; i++) s[i] = mc_expf(s[i] - largest);
-  for (i = 0; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) part[k] += s[i + k];
-  }
-  for (; i < n; i++) sum += s[i];
-  for (int k = 0; k < 16; k++) sum += part[k];
-  float inverse = 1.0f / sum;
-  for (i = 0; i < n; i++) s[i] *= inverse;
-  for (i = n; i < t; i++) s[i] = 0;
+  float largest = mc_row_max(s, n);
+  for (int64_t i = 0; i < n; i++) s[i] = mc_expf(s[i] - largest);
+  float sum = mc_row_sum(s, n), inverse = 1.0f / sum;
+  for (int64_t i = 0; i < n; i++) s[i] *= inverse;
+  for (int64_t i = n; i < t; i++) s[i] = 0;
   return largest + logf(sum);
 }
 
@@ -46,14 +33,8 @@ MC_VECTORISED static void probabilities_again(float *s, float log_sum, int64_t n
 
 /* ds = p * (dp - sum(p * dp)) * scale, in place of dp. */
 MC_VECTORISED static void score_gradient(const float *p, float *dp, int64_t n, float scale) {
-  float part[16] = {0}, dot = 0;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) part[k] += p[i + k] * dp[i + k];
-  }
-  for (; i < n; i++) dot += p[i] * dp[i];
-  for (int k = 0; k < 16; k++) dot += part[k];
-  for (i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - dot) * scale;
+  float dot = mc_row_dot(p, dp, n);
+  for (int64_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - dot) * scale;
 }
 
 static dnnl_status_t product(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,

@@ -40,24 +40,11 @@ static places places_of(const mc_attention *a, void *scratch) {
 
 /* Row of products q . k -> probabilities p over the first n of t, 0 behind. Returns log sum exp of the scaled row. */
 MC_VECTORISED static float softmax_row(float *restrict s, int64_t n, int64_t t, float scale, mc_bfloat16 *restrict p) {
-  float top[16], part[16] = {0}, sum = 0;
-  for (int k = 0; k < 16; k++) top[k] = -INFINITY;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) top[k] = s[i + k] > top[k] ? s[i + k] : top[k];
-  }
-  for (; i < n; i++) top[0] = s[i] > top[0] ? s[i] : top[0];
-  float largest = top[0];
-  for (int k = 1; k < 16; k++) largest = top[k] > largest ? top[k] : largest;
-  for (i = 0; i < n; i++) s[i] = mc_expf((s[i] - largest) * scale);
-  for (i = 0; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) part[k] += s[i + k];
-  }
-  for (; i < n; i++) sum += s[i];
-  for (int k = 0; k < 16; k++) sum += part[k];
-  float inverse = 1.0f / sum;
-  for (i = 0; i < n; i++) p[i] = mc_round_bfloat16(s[i] * inverse);
-  for (i = n; i < t; i++) p[i] = 0;
+  float largest = mc_row_max(s, n);
+  for (int64_t i = 0; i < n; i++) s[i] = mc_expf((s[i] - largest) * scale);
+  float sum = mc_row_sum(s, n), inverse = 1.0f / sum;
+  for (int64_t i = 0; i < n; i++) p[i] = mc_round_bfloat16(s[i] * inverse);
+  for (int64_t i = n; i < t; i++) p[i] = 0;
   return largest * scale + logf(sum);
 }
 
@@ -72,14 +59,8 @@ MC_VECTORISED static void probabilities_again(float *restrict s, float log_sum, 
 /* ds = p * (dp - sum(p * dp)) * scale. */
 MC_VECTORISED static void score_gradient(const float *restrict p, const float *restrict dp, int64_t n, float scale,
                                          mc_bfloat16 *restrict ds) {
-  float part[16] = {0}, dot = 0;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    for (int k = 0; k < 16; k++) part[k] += p[i + k] * dp[i + k];
-  }
-  for (; i < n; i++) dot += p[i] * dp[i];
-  for (int k = 0; k < 16; k++) dot += part[k];
-  for (i = 0; i < n; i++) ds[i] = mc_round_bfloat16(p[i] * (dp[i] - dot) * scale);
+  float dot = mc_row_dot(p, dp, n);
+  for (int64_t i = 0; i < n; i++) ds[i] = mc_round_bfloat16(p[i] * (dp[i] - dot) * scale);
 }
 
 /* from [rows, columns] -> to [columns, rows], with ld* elements from a row to the next. */

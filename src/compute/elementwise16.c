@@ -1,6 +1,4 @@
 /* The elementwise kernels whose inputs or outputs are bfloat16; arithmetic is float32. */
-#include <math.h>
-
 #include "compute/bfloat16.h"
 #include "compute/vector.h"
 
@@ -29,51 +27,60 @@ void mc_to_bfloat16(mc_compute *cp, const float *x, int64_t n, mc_bfloat16 *y) {
 
 void mc_to_bfloat16_alone(const float *x, int64_t n, mc_bfloat16 *y) { round_range(x, y, 0, n); }
 
-MC_VECTORISED static void quick_gelu_range(const mc_bfloat16 *h, mc_bfloat16 *y, int64_t begin, int64_t end) {
+/* As in elementwise.c. */
+MC_INLINE void quick_gelu(const mc_bfloat16 *h, mc_bfloat16 *y, int n) {
   float x[PIECE], v[PIECE];
-  for (int64_t i = begin, n; i < end; i += n) {
-    n = end - i < PIECE ? end - i : PIECE;
-    for (int64_t k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[i + k]);
-    for (int64_t k = 0; k < n; k++) v[k] = x[k] / (1.0f + mc_expf(-1.702f * x[k]));
-    for (int64_t k = 0; k < n; k++) y[i + k] = mc_round_bfloat16(v[k]);
-  }
+  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * x[k]);
+  for (int k = 0; k < n; k++) y[k] = mc_round_bfloat16(x[k] / (1.0f + v[k]));
 }
 
-MC_VECTORISED static void quick_gelu_backward_range(const mc_bfloat16 *h, mc_bfloat16 *dy, int64_t begin, int64_t end) {
+MC_INLINE void quick_gelu_backward(const mc_bfloat16 *h, mc_bfloat16 *dy, int n) {
   float x[PIECE], v[PIECE];
-  for (int64_t i = begin, n; i < end; i += n) {
-    n = end - i < PIECE ? end - i : PIECE;
-    for (int64_t k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[i + k]);
-    for (int64_t k = 0; k < n; k++) {
-      float s = 1.0f / (1.0f + mc_expf(-1.702f * x[k]));
-      v[k] = mc_from_bfloat16(dy[i + k]) * (s + 1.702f * x[k] * s * (1.0f - s));
-    }
-    for (int64_t k = 0; k < n; k++) dy[i + k] = mc_round_bfloat16(v[k]);
+  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * x[k]);
+  for (int k = 0; k < n; k++) {
+    float s = 1.0f / (1.0f + v[k]);
+    dy[k] = mc_round_bfloat16(mc_from_bfloat16(dy[k]) * (s + 1.702f * x[k] * s * (1.0f - s)));
   }
 }
 
-static void gelu_range(const mc_bfloat16 *h, mc_bfloat16 *y, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++) {
-    float x = mc_from_bfloat16(h[i]);
-    y[i] = mc_round_bfloat16(0.5f * x * (1.0f + erff(x * 0.70710678f)));
+MC_INLINE void gelu(const mc_bfloat16 *h, mc_bfloat16 *y, int n) {
+  float x[PIECE], v[PIECE];
+  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * x[k] * x[k]);
+  for (int k = 0; k < n; k++) y[k] = mc_round_bfloat16(x[k] * mc_normal_cdf(x[k], v[k]));
+}
+
+MC_INLINE void gelu_backward(const mc_bfloat16 *h, mc_bfloat16 *dy, int n) {
+  float x[PIECE], v[PIECE];
+  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * x[k] * x[k]);
+  for (int k = 0; k < n; k++) {
+    dy[k] = mc_round_bfloat16(mc_from_bfloat16(dy[k]) * (mc_normal_cdf(x[k], v[k]) + 0.39894228f * x[k] * v[k]));
   }
 }
 
-static void gelu_backward_range(const mc_bfloat16 *h, mc_bfloat16 *dy, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++) {
-    float x = mc_from_bfloat16(h[i]), phi = 0.5f * (1.0f + erff(x * 0.70710678f)), density = 0.39894228f * mc_expf(-0.5f * x * x);
-    dy[i] = mc_round_bfloat16(mc_from_bfloat16(dy[i]) * (phi + x * density));
+MC_VECTORISED static void forward_range(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *y, int64_t n) {
+  for (; n >= PIECE; n -= PIECE, h += PIECE, y += PIECE) kind == MC_GELU ? gelu(h, y, PIECE) : quick_gelu(h, y, PIECE);
+  kind == MC_GELU ? gelu(h, y, (int)n) : quick_gelu(h, y, (int)n);
+}
+
+MC_VECTORISED static void backward_range(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *dy, int64_t n) {
+  for (; n >= PIECE; n -= PIECE, h += PIECE, dy += PIECE) {
+    kind == MC_GELU ? gelu_backward(h, dy, PIECE) : quick_gelu_backward(h, dy, PIECE);
   }
+  kind == MC_GELU ? gelu_backward(h, dy, (int)n) : quick_gelu_backward(h, dy, (int)n);
 }
 
 static void forward_body(void *context, int64_t begin, int64_t end) {
   const job *j = context;
-  (j->kind == MC_GELU ? gelu_range : quick_gelu_range)(j->from, j->to, begin, end);
+  forward_range(j->kind, (const mc_bfloat16 *)j->from + begin, (mc_bfloat16 *)j->to + begin, end - begin);
 }
 
 static void backward_body(void *context, int64_t begin, int64_t end) {
   const job *j = context;
-  (j->kind == MC_GELU ? gelu_backward_range : quick_gelu_backward_range)(j->from, j->to, begin, end);
+  backward_range(j->kind, (const mc_bfloat16 *)j->from + begin, (mc_bfloat16 *)j->to + begin, end - begin);
 }
 
 void mc_activation_forward16(mc_compute *cp, mc_activation kind, const mc_bfloat16 *h, int64_t n, mc_bfloat16 *y) {

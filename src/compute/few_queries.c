@@ -5,25 +5,12 @@
 #include "compute/kernels.h"
 #include "compute/vector.h"
 
-enum { LANES = 16 };
-
 typedef struct few {
   const mc_few_queries *f;
   const float *q, *kv, *dcontext;
   float *context, *log_sum, *dq, *dkv;
   const float *log_sum_in;
 } few;
-
-static inline float dot(const float *a, const float *b, int64_t n) {
-  float part[LANES] = {0}, sum = 0;
-  int64_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (int k = 0; k < LANES; k++) part[k] += a[i + k] * b[i + k];
-  }
-  for (; i < n; i++) sum += a[i] * b[i];
-  for (int k = 0; k < LANES; k++) sum += part[k];
-  return sum;
-}
 
 /* One head of one sample: online softmax, one pass over keys and values. */
 MC_VECTORISED static void forward_head(const few *w, int64_t i) {
@@ -37,7 +24,7 @@ MC_VECTORISED static void forward_head(const few *w, int64_t i) {
     float *context = w->context + at, largest = -INFINITY, sum = 0;
     for (int64_t k = 0; k < d; k++) context[k] = 0;
     for (int64_t j = 0; j < visible; j++) {
-      float score = scale * dot(q, keys + j * 2 * width, d);
+      float score = scale * mc_row_dot(q, keys + j * 2 * width, d);
       const float *v = values + j * 2 * width;
       if (score > largest) {
         float shrink = largest == -INFINITY ? 0 : mc_expf(largest - score);
@@ -71,12 +58,12 @@ MC_VECTORISED static void backward_head(const few *w, int64_t i) {
     float *dq = w->dq + at, log_sum = w->log_sum_in[(s * f->heads + head) * f->queries + r], total = 0;
     for (int64_t k = 0; k < d; k++) dq[k] = 0;
     for (int64_t j = 0; j < visible; j++) {
-      total += mc_expf(scale * dot(q, keys + j * 2 * width, d) - log_sum) * dot(dc, values + j * 2 * width, d);
+      total += mc_expf(scale * mc_row_dot(q, keys + j * 2 * width, d) - log_sum) * mc_row_dot(dc, values + j * 2 * width, d);
     }
     for (int64_t j = 0; j < visible; j++) {
       const float *key = keys + j * 2 * width;
-      float p = mc_expf(scale * dot(q, key, d) - log_sum);
-      float ds = p * (dot(dc, values + j * 2 * width, d) - total) * scale;
+      float p = mc_expf(scale * mc_row_dot(q, key, d) - log_sum);
+      float ds = p * (mc_row_dot(dc, values + j * 2 * width, d) - total) * scale;
       float *dkey = dkeys + j * 2 * width, *dvalue = dvalues + j * 2 * width;
       for (int64_t k = 0; k < d; k++) {
         dq[k] += ds * key[k];

@@ -16,22 +16,11 @@ MC_VECTORISED static void forward_range(const norm *a, int64_t begin, int64_t en
   const float *restrict weight = a->weight, *restrict bias = a->bias;
   for (int64_t r = begin; r < end; r++) {
     const float *x = a->x + r * a->ldx; /* y may be x */
-    /* 16 partial sums: the compiler may not reorder a float sum by itself. */
-    float part[16] = {0}, square[16] = {0};
+    float square[MC_LANES] = {0}, mean = mc_row_sum(x, d) / (float)d;
     int64_t i = 0;
-    for (; i + 16 <= d; i += 16) {
-      for (int k = 0; k < 16; k++) part[k] += x[i + k];
-    }
-    for (; i < d; i++) part[0] += x[i];
-    float mean = 0, variance = 0;
-    for (int k = 0; k < 16; k++) mean += part[k];
-    mean /= (float)d;
-    for (i = 0; i + 16 <= d; i += 16) {
-      for (int k = 0; k < 16; k++) square[k] += (x[i + k] - mean) * (x[i + k] - mean);
-    }
+    for (; i + MC_LANES <= d; i += MC_LANES) MC_EACH_LANE(k) square[k] += (x[i + k] - mean) * (x[i + k] - mean);
     for (; i < d; i++) square[0] += (x[i] - mean) * (x[i] - mean);
-    for (int k = 0; k < 16; k++) variance += square[k];
-    float rstd = 1.0f / sqrtf(variance / (float)d + 1e-5f);
+    float rstd = 1.0f / sqrtf(mc_lanes_sum(square) / (float)d + 1e-5f);
     if (a->y16) {
       mc_bfloat16 *restrict y = a->y16 + r * d;
       for (i = 0; i < d; i++) y[i] = mc_round_bfloat16((x[i] - mean) * rstd * weight[i] + bias[i]);
@@ -68,10 +57,10 @@ MC_VECTORISED static void backward_range(const norm *a, int64_t begin, int64_t e
     float *restrict dx = a->dx + r * a->lddx;
     float mean = a->mean_in[r], rstd = a->rstd_in[r];
     /* With xhat = (x - mean) rstd and g = dy weight: dx = rstd (g - mean(g) - xhat mean(g xhat)). */
-    float part[16] = {0}, dot[16] = {0}, sum_g = 0, sum_gx = 0;
+    float part[MC_LANES] = {0}, dot[MC_LANES] = {0};
     int64_t i = 0;
-    for (; i + 16 <= d; i += 16) {
-      for (int k = 0; k < 16; k++) {
+    for (; i + MC_LANES <= d; i += MC_LANES) {
+      MC_EACH_LANE(k) {
         float g = dy[i + k] * weight[i + k];
         part[k] += g;
         dot[k] += g * (x[i + k] - mean);
@@ -82,12 +71,7 @@ MC_VECTORISED static void backward_range(const norm *a, int64_t begin, int64_t e
       part[0] += g;
       dot[0] += g * (x[i] - mean);
     }
-    for (int k = 0; k < 16; k++) {
-      sum_g += part[k];
-      sum_gx += dot[k];
-    }
-    sum_g /= (float)d;
-    sum_gx *= rstd * rstd / (float)d;
+    float sum_g = mc_lanes_sum(part) / (float)d, sum_gx = mc_lanes_sum(dot) * rstd * rstd / (float)d;
     for (i = 0; i < d; i++) dx[i] += rstd * (dy[i] * weight[i] - sum_g - (x[i] - mean) * sum_gx);
   }
 }

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compute/vector.h"
 #include "search/search.h"
 
 typedef union bits {
@@ -42,18 +41,13 @@ bool mc_half_bounded(const uint16_t *h, size_t n) {
   return above == 0;
 }
 
-/* Sixteen sums side by side: the compiler may not reorder one. */
 MC_VECTORISED
 void mc_dot_rows(const uint16_t *rows, const float *query, int64_t n, int64_t stride, float *out) {
   for (int64_t i = 0; i < n; i++) {
     const uint16_t *row = rows + i * stride;
     float sum[MC_LANES] = {0};
-    for (int64_t k = 0; k < stride; k += MC_LANES) {
-      for (int j = 0; j < MC_LANES; j++) sum[j] += widen(row[k + j]) * query[k + j];
-    }
-    float total = 0;
-    for (int j = 0; j < MC_LANES; j++) total += sum[j];
-    out[i] = total;
+    for (int64_t i0 = 0; i0 < stride; i0 += MC_LANES) MC_EACH_LANE(k) sum[k] += widen(row[i0 + k]) * query[i0 + k];
+    out[i] = mc_lanes_sum(sum);
   }
 }
 

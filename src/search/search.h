@@ -12,6 +12,7 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
+#include "compute/vector.h"
 #include "learn/learner.h"
 #include "moeclip/search.h"
 
@@ -32,7 +33,7 @@ struct moeclip_index {
   char **roots; /* [n_roots], absolute */
   size_t n_roots;
   /* features.c: in memory once searched */
-  uint16_t *features; /* [n_rows, stride] float16, padded with 0 */
+  uint16_t *features; /* [n_rows, stride] float16, padded with 0 to a multiple of MC_LANES */
   int64_t *ids;       /* [n_rows], rising */
   float *base;        /* [n_rows] */
   int32_t *row_task;  /* [n_rows] place in `tasks` */
@@ -173,7 +174,6 @@ moeclip_code mc_update_encode(mc_update *u, moeclip_error *err);
 moeclip_code mc_features_load(moeclip_index *x, moeclip_error *err);
 void mc_features_clear(moeclip_index *x);
 
-enum { MC_LANES = 16 }; /* rows are padded to a multiple of this */
 /* n floats in [-1, 1] to IEEE half precision, to nearest even; below 2^-14 they become 0. */
 void mc_to_half(const float *in, size_t n, uint16_t *out);
 float mc_from_half(uint16_t h);

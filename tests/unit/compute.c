@@ -1,9 +1,10 @@
-/* Matrix products, convolution and pooling against plain loops in double. */
+/* Matrix products, convolution, pooling, activations and sums over rows against plain loops in double. */
 #include "compute/compute.h"
 
 #include "base/random.h"
 #include "check.h"
 #include "compute/kernels.h"
+#include "compute/vector.h"
 
 static moeclip_error err;
 static mc_compute *cp;
@@ -102,6 +103,63 @@ static void test_pool(void) {
   free(x);
 }
 
+/* --- activations: values from far below to far above, also in place, at lengths that end within a piece --------------------------- */
+
+static double activation(mc_activation kind, double x, bool slope) {
+  double cdf = 0.5 * erfc(-x * sqrt(0.5)), s = 1 / (1 + exp(-1.702 * x));
+  if (kind == MC_GELU) return slope ? cdf + x * exp(-0.5 * x * x) / sqrt(8 * atan(1)) : x * cdf;
+  return slope ? s + 1.702 * x * s * (1 - s) : x * s;
+}
+
+static void test_activation(mc_activation kind, int64_t n) {
+  float *h = malloc((size_t)n * sizeof *h), *y = malloc((size_t)n * sizeof *y), *dy = malloc((size_t)n * sizeof *dy);
+  for (int64_t i = 0; i < n; i++) {
+    h[i] = 24 * ((float)i / (float)n - 0.5f);
+    dy[i] = i % 2 ? 1 : -2;
+  }
+  mc_activation_forward(cp, kind, h, n, y);
+  mc_activation_backward(cp, kind, h, n, dy);
+  for (int64_t i = 0; i < n; i++) {
+    double x = h[i], want = activation(kind, x, false), slope = activation(kind, x, true) * (i % 2 ? 1 : -2);
+    CHECK_MSG(fabs(y[i] - want) <= 3e-7 * fabs(x) + 1e-12, "activation %d of %g: %.9g, not %.9g", kind, x, (double)y[i], want);
+    CHECK_MSG(fabs(dy[i] - slope) <= 2e-6, "slope of activation %d at %g: %.9g, not %.9g", kind, x, (double)dy[i], slope);
+  }
+  mc_activation_forward(cp, kind, h, n, h);
+  CHECK(memcmp(h, y, (size_t)n * sizeof *h) == 0);
+  free(h);
+  free(y);
+  free(dy);
+}
+
+/* Relative to itself below 0, where 1 + erf(x) would have lost it. */
+static void test_normal_cdf(void) {
+  for (int i = -13000; i <= 13000; i++) {
+    float x = (float)i / 1000, p = mc_normal_cdf(x, expf(-0.5f * x * x));
+    double want = 0.5 * erfc(-(double)x * sqrt(0.5)), tail = 4e-7 + 3e-8 * x * x; /* x^2, rounded, stands in an exponent */
+    CHECK_MSG(fabs(p - want) <= (x < 0 ? tail * want : 1.5e-7), "at %g: %.9g, not %.9g", (double)x, (double)p, want);
+  }
+  CHECK(isnan(mc_normal_cdf(NAN, NAN)));
+  CHECK(mc_normal_cdf(INFINITY, 0) == 1 && mc_normal_cdf(-INFINITY, 0) == 0);
+}
+
+/* --- rows ------------------------------------------------------------------------------------------------------------------------ */
+
+static void test_rows(int64_t n) {
+  float *x = random_floats((size_t)n, 8), *y = random_floats((size_t)n, 9);
+  double sum = 0, dot = 0, size = 0, largest = -INFINITY;
+  for (int64_t i = 0; i < n; i++) {
+    sum += x[i];
+    dot += (double)x[i] * y[i];
+    size += fabs((double)x[i]) + fabs((double)x[i] * y[i]);
+    largest = fmax(largest, x[i]);
+  }
+  CHECK(fabs(mc_row_sum(x, n) - sum) <= 1e-6 * size);
+  CHECK(fabs(mc_row_dot(x, y, n) - dot) <= 1e-6 * size);
+  CHECK(mc_row_max(x, n) == (float)largest);
+  free(x);
+  free(y);
+}
+
 int main(void) {
   REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
   for (int ways = 0; ways < 32; ways++) {
@@ -118,6 +176,13 @@ int main(void) {
   mc_conv2d too_small = {.n = 1, .c_in = 1, .h = 2, .w = 2, .c_out = 1, .k = 5, .stride = 1, .pad = 1};
   CHECK(mc_conv2d_run(cp, &too_small, &err) == MOECLIP_ERROR_ARGUMENT);
   test_pool();
+  for (int kind = MC_QUICK_GELU; kind <= MC_GELU; kind++) {
+    test_activation((mc_activation)kind, 1);
+    test_activation((mc_activation)kind, 63);
+    test_activation((mc_activation)kind, 40037); /* several threads */
+  }
+  test_normal_cdf();
+  for (int64_t n = 0; n < 70; n++) test_rows(n);
   mc_compute_destroy(cp);
   return check_report();
 }
