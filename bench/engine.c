@@ -5,8 +5,8 @@
  *
  * WORK: products (a step's matrix products alone), step (a training step), encode (plain, with adapters, with adapters and selector),
  * prompts (class texts), model and alexnet (write random weights to out=FILE, as safetensors).
- * NAME: model=b16|tiny, batch=64, classes=100, experts=22, tasks=1, repeat=1, threads=0, kept=0 (MiB), precision=float32|bfloat16, alexnet=FILE (for the selector; none:
- * the image tower's tokens), out=FILE.
+ * NAME: model=b16|tiny, batch=64, classes=100, experts=22, tasks=1, repeat=1, threads=0, kept=0 (MiB), precision=float32|bfloat16,
+ * activation=quick_gelu|gelu (OpenCLIP's), alexnet=FILE (for the selector; none: the image tower's tokens), out=FILE.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@
 #include "train/step.h"
 
 typedef struct setting {
-  const char *model, *out, *alexnet, *precision;
+  const char *model, *out, *alexnet, *precision, *activation;
   int64_t batch, classes, experts, tasks, repeat, threads, kept;
 } setting;
 
@@ -60,11 +60,13 @@ static double peak_mib(void) {
 }
 
 static void read_setting(setting *s, int argc, char **argv) {
-  *s = (setting){.model = "b16", .precision = "float32", .batch = 64, .classes = 100, .experts = 22, .tasks = 1, .repeat = 1};
+  *s = (setting){.model = "b16", .precision = "float32", .activation = "quick_gelu", .batch = 64, .classes = 100, .experts = 22, .tasks = 1,
+                 .repeat = 1};
   const struct { const char *name; const char **text; int64_t *number; } known[] = {
-      {"model", &s->model, NULL},      {"out", &s->out, NULL}, {"precision", &s->precision, NULL},         {"alexnet", &s->alexnet, NULL}, {"batch", NULL, &s->batch},
-      {"classes", NULL, &s->classes},  {"experts", NULL, &s->experts}, {"tasks", NULL, &s->tasks},     {"repeat", NULL, &s->repeat},
-      {"threads", NULL, &s->threads},  {"kept", NULL, &s->kept}};
+      {"model", &s->model, NULL},           {"out", &s->out, NULL},         {"precision", &s->precision, NULL},
+      {"activation", &s->activation, NULL}, {"alexnet", &s->alexnet, NULL}, {"batch", NULL, &s->batch},
+      {"classes", NULL, &s->classes},       {"experts", NULL, &s->experts}, {"tasks", NULL, &s->tasks},
+      {"repeat", NULL, &s->repeat},         {"threads", NULL, &s->threads}, {"kept", NULL, &s->kept}};
   for (int i = 2; i < argc; i++) {
     char *equals = strchr(argv[i], '=');
     size_t k = 0, n = sizeof known / sizeof known[0];
@@ -117,6 +119,12 @@ static void make_compute(engine *e) {
 
 static void prepare(engine *e) {
   mc_clip_sizes z = sizes_of(e->s.model);
+  bool gelu = strcmp(e->s.activation, "gelu") == 0;
+  if (!gelu && strcmp(e->s.activation, "quick_gelu") != 0) {
+    fprintf(stderr, "engine: activation=%s: quick_gelu or gelu\n", e->s.activation);
+    exit(2);
+  }
+  z.activation = gelu ? MC_GELU : MC_QUICK_GELU;
   make_compute(e);
   need(mc_clip_create(&z, 1, &e->clip, &e->err), &e->err);
   mc_adapter_sizes a = {.n_experts = (int)e->s.experts, .bottleneck = 64, .top_k = 2, .scale = 0.1f, .text = true};

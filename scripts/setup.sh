@@ -9,7 +9,7 @@ Usage: scripts/setup.sh [--with-tests] [--force]
 
   --with-tests  also install what the sanitizer and fuzz presets and the tests' scripts need
                 (clang, clang-tidy, llvm, its run-time libraries, g++, python3-venv and python3-dev, groff, zsh, fish, Chromium and its
-                driver, Open MPI, curl, wrk; the packages of tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU
+                driver, Open MPI, curl, wrk, valgrind; the packages of tests/requirements.txt into .deps/tests-venv), and PyTorch's CPU
                 build into .deps/venv (190 MB to fetch, 0.9 GB unpacked) for tests/torch; where pip's indexes have none, those
                 tests are skipped
   --force       fetch oneDNN again even where .deps/onednn is complete
@@ -105,7 +105,7 @@ if [ "$with_tests" = yes ]; then
   python3 -c 'import os, sysconfig; os.stat(sysconfig.get_paths()["include"] + "/Python.h")' >/dev/null 2>&1 ||
     missing+=(python3-dev)
   for pair in chromium=chromium chromedriver=chromium-driver mpirun=openmpi-bin mpicc=libopenmpi-dev curl=curl \
-    g++=g++ groff=groff-base clang-tidy=clang-tidy zsh=zsh fish=fish wrk=wrk; do
+    g++=g++ groff=groff-base clang-tidy=clang-tidy zsh=zsh fish=fish wrk=wrk valgrind=valgrind; do
     command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
   done
   [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"

@@ -53,16 +53,15 @@ static moeclip_code forward(mc_compute *cp, const mc_autoencoder *a, const float
   return linear(cp, hidden, n, a->hidden, &a->decoder_weight, &a->decoder_bias, a->dim, y, err);
 }
 
-/* The squared error of a row of y before the sigmoid against x, in pieces that are added in double. */
+/* The squared error of a row of y before the sigmoid against x, in pieces of at most PIECE, which are added in double. (The exponential has
+ * a loop of its own as in compute/elementwise.c.) */
 enum { PIECE = 256 };
 
-MC_VECTORISED static float squared_error(const float *y, const float *x, int64_t n) {
-  float sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    float d = 1.0f / (1.0f + mc_expf(-y[i])) - x[i];
-    sum += d * d;
-  }
-  return sum;
+MC_VECTORISED static float squared_error(const float *restrict y, const float *restrict x, int64_t n) {
+  float d[PIECE];
+  for (int64_t i = 0; i < n; i++) d[i] = mc_expf(-y[i]);
+  for (int64_t i = 0; i < n; i++) d[i] = 1.0f / (1.0f + d[i]) - x[i];
+  return mc_row_dot(d, d, n);
 }
 
 typedef struct comparing {
@@ -108,14 +107,15 @@ typedef struct output_gradient {
   float weight;       /* 2 / (n * dim) */
 } output_gradient;
 
-MC_VECTORISED static float gradient_piece(float *y, const float *x, int64_t n, float weight) {
-  float sum = 0;
+MC_VECTORISED static float gradient_piece(float *restrict y, const float *restrict x, int64_t n, float weight) {
+  float s[PIECE], d[PIECE];
+  for (int64_t i = 0; i < n; i++) s[i] = mc_expf(-y[i]);
   for (int64_t i = 0; i < n; i++) {
-    float s = 1.0f / (1.0f + mc_expf(-y[i])), d = s - x[i];
-    sum += d * d;
-    y[i] = weight * d * s * (1.0f - s);
+    s[i] = 1.0f / (1.0f + s[i]);
+    d[i] = s[i] - x[i];
+    y[i] = weight * d[i] * s[i] * (1.0f - s[i]);
   }
-  return sum;
+  return mc_row_dot(d, d, n);
 }
 
 static void gradient_rows(void *context, int64_t begin, int64_t end) {

@@ -9,7 +9,8 @@
 #include "select/selector.h"
 
 MC_VECTORISED static void sigmoid_range(float *x, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++) x[i] = 1.0f / (1.0f + mc_expf(-x[i]));
+  for (int64_t i = begin; i < end; i++) x[i] = mc_expf(-x[i]);
+  for (int64_t i = begin; i < end; i++) x[i] = 1.0f / (1.0f + x[i]);
 }
 
 static void sigmoid_body(void *context, int64_t begin, int64_t end) { sigmoid_range(context, begin, end); }
