@@ -14,7 +14,7 @@ enum { PIECE = 64 << 10, FREE_BYTES = 1 << 20 };
 
 typedef struct extraction {
   zip_t *zip;
-  int folder, n_pictures;
+  int folder, n_pictures, n_unread;
   const mc_archive_limits *limits;
   uint64_t n_bytes, n_packed;
   char *piece;
@@ -83,12 +83,14 @@ static moeclip_code extract_entry(extraction *x, zip_uint64_t i, moeclip_error *
   MC_TRY(mc_path_check(name, err));
   MC_TRY(check_entry(x, i, &st, err));
   x->n_packed += st.comp_size;
-  if (folder || !mc_path_is_picture(name)) return MOECLIP_OK;
+  moeclip_picture_kind kind = folder ? MOECLIP_PICTURE_NONE : mc_path_kind(name);
+  x->n_unread += kind == MOECLIP_PICTURE_UNREAD;
+  if (kind != MOECLIP_PICTURE) return MOECLIP_OK;
   x->n_pictures++;
   return unpack(x, i, &st, err);
 }
 
-moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_limits *limits, int *n_pictures,
+moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_limits *limits, int *n_pictures, int *n_unread,
                                 moeclip_error *err) {
   int failure;
   extraction x = {.zip = zip_open(path, ZIP_RDONLY, &failure), .folder = folder, .limits = limits, .piece = malloc(PIECE)};
@@ -106,5 +108,6 @@ moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_l
   if (x.zip) zip_discard(x.zip);
   free(x.piece);
   *n_pictures = x.n_pictures;
+  *n_unread = x.n_unread;
   return code;
 }

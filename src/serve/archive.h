@@ -12,8 +12,8 @@ typedef struct mc_archive_limits {
 } mc_archive_limits;
 
 /* Pictures go below `folder`; other files are passed over. Names that lead elsewhere, links, encrypted or repeated entries
- * make the whole archive refused. *n_pictures: how many there were. */
-moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_limits *limits, int *n_pictures,
+ * make the whole archive refused. *n_pictures: how many there were; *n_unread: pictures of other kinds than those that are read. */
+moeclip_code mc_archive_extract(const char *path, int folder, const mc_archive_limits *limits, int *n_pictures, int *n_unread,
                                 moeclip_error *err);
 
 #endif

@@ -221,6 +221,17 @@ static void drop_training_pictures(running *r) {
   moeclip_dataset_destroy(all);
 }
 
+/* What somebody sent in vain, for the job to tell. */
+static void set_left_out(running *r) {
+  size_t n = 0;
+  for (int why = MOECLIP_LEFT_OUT_KIND; why <= MOECLIP_LEFT_OUT_LOOSE; why++) {
+    n += moeclip_dataset_left_out(r->dataset, (moeclip_left_out)why, NULL);
+  }
+  pthread_mutex_lock(&r->j->mutex);
+  r->job->left_out = r->job->passed_over + (int64_t)n;
+  pthread_mutex_unlock(&r->j->mutex);
+}
+
 static void set_report(running *r) {
   json_t *report = mc_report_json(r->learner, &r->report);
   json_object_del(report, "experts"); /* GET /v1/tasks has them */
@@ -235,6 +246,7 @@ static moeclip_code run(running *r, moeclip_error *err) {
   moeclip_callbacks callbacks = {on_progress, on_broken, r};
   mc_job_set_state(r->j, job, MC_JOB_LEARNING, "check");
   MC_TRY(mc_job_dataset(r->s, &job->ask, job->path, job->upload, &r->dataset, err));
+  set_left_out(r);
   MC_TRY(open_learner(r, err));
   if (!r->known) {
     if (job->upload) MC_TRY(check_pictures(r, err));

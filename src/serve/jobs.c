@@ -25,12 +25,12 @@ static json_t *job_json(const mc_job *job) {
   static const char *const states[] = {"queued", "learning", "evaluating", "done", "failed", "cancelled"};
   char id[24];
   snprintf(id, sizeof id, "%lld", (long long)job->id);
-  json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:s?, s:O?}", "id", id, "name", job->ask.name,
+  json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:I, s:o, s:I, s:s?, s:O?}", "id", id, "name", job->ask.name,
                         "state", states[job->state], "phase", job->phase, "step", (json_int_t)job->step, "n_steps",
                         (json_int_t)job->n_steps, "loss", mc_json_real(job->loss), "learning_rate",
                         mc_json_real(job->learning_rate), "seconds", mc_json_real(job->seconds), "images",
-                        (json_int_t)job->images, "waited_seconds", mc_json_real(job->waited_seconds), "error",
-                        job->error[0] ? job->error : NULL, "report", job->report);
+                        (json_int_t)job->images, "waited_seconds", mc_json_real(job->waited_seconds), "left_out",
+                        (json_int_t)job->left_out, "error", job->error[0] ? job->error : NULL, "report", job->report);
   return json_pack("{s:o}", "job", o);
 }
 
@@ -48,8 +48,8 @@ static mc_job *find(mc_jobs *j, const char *id) {
 static char *data_path(mc_jobs *j, const char *name) { return mc_format("%s/%s", j->s->data, name); }
 
 moeclip_code mc_job_write(mc_jobs *j, const mc_job *job, moeclip_error *err) {
-  json_t *o = json_pack("{s:I, s:s, s:b, s:i, s:o}", "id", (json_int_t)job->id, "path", job->path, "upload", job->upload,
-                        "attempts", job->attempts, "ask", mc_learn_ask_json(&job->ask));
+  json_t *o = json_pack("{s:I, s:s, s:b, s:I, s:i, s:o}", "id", (json_int_t)job->id, "path", job->path, "upload", job->upload,
+                        "passed_over", (json_int_t)job->passed_over, "attempts", job->attempts, "ask", mc_learn_ask_json(&job->ask));
   char *text = o ? mc_json_text(o, JSON_INDENT(1)) : NULL, *path = data_path(j, "job.json");
   moeclip_code code = text && path ? mc_file_write(path, text, strlen(text), err) : mc_fail_memory(err, 1024, "a job");
   json_decref(o);
@@ -116,8 +116,9 @@ static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
   }
   const char *where = json_string_value(json_object_get(o, "path"));
   json_int_t id = json_integer_value(json_object_get(o, "id")), attempts = json_integer_value(json_object_get(o, "attempts"));
+  json_int_t passed_over = json_integer_value(json_object_get(o, "passed_over"));
   code = mc_learn_ask_parse(json_object_get(o, "ask"), INT64_MAX, &ask, err);
-  if (code != MOECLIP_ERROR_MEMORY && (code != MOECLIP_OK || !where || id < 1 || id == INT64_MAX || attempts < 0)) {
+  if (code != MOECLIP_ERROR_MEMORY && (code != MOECLIP_OK || !where || id < 1 || id == INT64_MAX || attempts < 0 || passed_over < 0 || passed_over > INT32_MAX)) {
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s: not what this server wrote; %s", path, advice);
   }
   if (code == MOECLIP_OK) {
@@ -127,6 +128,7 @@ static moeclip_code take_up(mc_jobs *j, moeclip_error *err) {
       job_destroy(job);
     } else {
       job->id = id;
+      job->passed_over = job->left_out = passed_over;
       job->attempts = attempts < MAX_ATTEMPTS ? (int)attempts : MAX_ATTEMPTS;
       if (job->id >= j->next_id) j->next_id = job->id + 1;
       put(j, job);
@@ -276,6 +278,7 @@ static int add(mc_jobs *j, mc_job *job, mc_upload *upload, moeclip_error *err) {
   if (upload) {
     free(job->path);
     job->path = NULL;
+    job->passed_over = job->left_out = mc_upload_passed_over(upload);
     if (mc_upload_keep(upload, job->ask.name, &job->path, err) != MOECLIP_OK) return 503;
   }
   job->id = j->next_id++;

@@ -29,12 +29,14 @@ typedef struct mc_job {
   mc_learn_ask ask;
   char *path;         /* of the data set */
   bool upload;        /* its pictures are the server's own */
+  int64_t passed_over; /* pictures of the upload that are of no kind that is read */
   int attempts;       /* how often it was begun and did not come to an end */
   double began;       /* when this run of it did; of mc_serve_clock */
   /* Guarded by the jobs' mutex. */
   mc_job_state state;
   char phase[16];
   int64_t step, n_steps, images;
+  int64_t left_out;   /* pictures that are of no kind that is read, or in no class's folder */
   double loss, learning_rate, seconds, waited_seconds;
   char error[1024];
   json_t *report;

@@ -48,9 +48,9 @@ moeclip_code mc_path_check(const char *path, moeclip_error *err) {
   return depth <= MAX_DEPTH ? MOECLIP_OK : refuse(err, path, "it is too deep");
 }
 
-bool mc_path_is_picture(const char *path) {
+moeclip_picture_kind mc_path_kind(const char *path) {
   const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-  return moeclip_picture_kind_of(name) == MOECLIP_PICTURE && name[0] != '.' && !strstr(path, "__MACOSX");
+  return name[0] == '.' || strstr(path, "__MACOSX") ? MOECLIP_PICTURE_NONE : moeclip_picture_kind_of(name);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

@@ -9,8 +9,8 @@
 
 /* A path that stays below where it begins: UTF-8, parts split by '/', none of them empty, "." or "..". */
 moeclip_code mc_path_check(const char *path, moeclip_error *err);
-/* Does the name end as a JPEG's, PNG's or WebP's does (and not begin with a dot)? */
-bool mc_path_is_picture(const char *path);
+/* moeclip_picture_kind_of its last part; none where a system's own litter is meant (.name, __MACOSX). */
+moeclip_picture_kind mc_path_kind(const char *path);
 /* Creates a new file below the folder, and the folders on the way to it; follows no link. *fd is to be closed. */
 moeclip_code mc_path_create(int folder, const char *path, int *fd, moeclip_error *err);
 moeclip_code mc_path_write(int fd, const void *data, size_t n, const char *name, moeclip_error *err);

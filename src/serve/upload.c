@@ -23,7 +23,7 @@ struct mc_upload {
   int pictures, file; /* folder/pictures; the file that is being written, or -1 */
   bool archive, kept, at_start;
   char *name;         /* the file's, as it was given */
-  int n_files, n_pictures;
+  int n_files, n_pictures, n_unread;
 };
 
 void mc_upload_check_free(mc_server *s, mc_request *r) {
@@ -93,7 +93,9 @@ moeclip_code mc_upload_file(mc_upload *u, const char *field, const char *name, m
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "more than %d files", u->s->o->archive_files);
   }
   MC_TRY(mc_path_check(name, err));
-  if (!mc_path_is_picture(name)) return MOECLIP_OK; /* its bytes go nowhere */
+  moeclip_picture_kind kind = mc_path_kind(name);
+  u->n_unread += kind == MOECLIP_PICTURE_UNREAD;
+  if (kind != MOECLIP_PICTURE) return MOECLIP_OK; /* its bytes go nowhere */
   u->n_pictures++;
   return mc_path_create(u->pictures, name, &u->file, err);
 }
@@ -145,7 +147,7 @@ moeclip_code mc_upload_finish(mc_upload *u, char **folder, moeclip_error *err) {
     mc_archive_limits limits = {o->archive_bytes, o->archive_files, o->archive_ratio,
                                 mc_serve_clock() + 60 * o->request_seconds};
     char *path = mc_format("%s/archive.zip", u->folder);
-    moeclip_code code = path ? mc_archive_extract(path, u->pictures, &limits, &u->n_pictures, err)
+    moeclip_code code = path ? mc_archive_extract(path, u->pictures, &limits, &u->n_pictures, &u->n_unread, err)
                              : mc_fail_memory(err, 256, "a path");
     if (path) unlink(path);
     free(path);
@@ -159,6 +161,8 @@ moeclip_code mc_upload_finish(mc_upload *u, char **folder, moeclip_error *err) {
   *folder = mc_format("%s%s", u->folder, u->below);
   return *folder ? MOECLIP_OK : mc_fail_memory(err, 256, "a path");
 }
+
+int mc_upload_passed_over(const mc_upload *u) { return u->n_unread; }
 
 moeclip_code mc_upload_keep(mc_upload *u, const char *task, char **folder, moeclip_error *err) {
   char *place = mc_format("%s/tasks/%s", u->s->data, task);

@@ -22,6 +22,8 @@ moeclip_code mc_upload_put(mc_upload *u, const void *data, size_t n, moeclip_err
 bool mc_upload_at_start(const mc_upload *u, const char *name);
 /* All has come: unpacks an archive. *folder: where the class folders are; freed by the caller. */
 moeclip_code mc_upload_finish(mc_upload *u, char **folder, moeclip_error *err);
+/* How many pictures were passed over because they are of no kind that is read. */
+int mc_upload_passed_over(const mc_upload *u);
 /* The folder gets its place among the tasks', and stays. *folder: where the class folders are then. */
 moeclip_code mc_upload_keep(mc_upload *u, const char *task, char **folder, moeclip_error *err);
 /* What was not kept is removed. u may be NULL. */

@@ -101,11 +101,11 @@ static void try_archive(const uint8_t *data, size_t n) {
   char path[64], folder[] = "/tmp/moeclip-fuzz-XXXXXX";
   moeclip_error err = {0};
   mc_archive_limits limits = {1 << 20, 100, 100, INFINITY};
-  int fd = memfd_create("archive", MFD_CLOEXEC), n_pictures, here;
+  int fd = memfd_create("archive", MFD_CLOEXEC), n_pictures, n_unread, here;
   if (fd < 0 || write(fd, data, n) != (ssize_t)n || !mkdtemp(folder)) abort();
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   here = open(folder, O_RDONLY | O_DIRECTORY);
-  if (mc_archive_extract(path, here, &limits, &n_pictures, &err) != MOECLIP_OK && !err.message[0]) abort();
+  if (mc_archive_extract(path, here, &limits, &n_pictures, &n_unread, &err) != MOECLIP_OK && !err.message[0]) abort();
   close(here);
   close(fd);
   mc_path_remove(folder);

@@ -7,6 +7,9 @@ stripes = list(tree(P + "/stripes"))
 red = ("red.png", read(P + "/colours/test/red/0.png"))
 root = T + "/root"
 shutil.copytree(P + "/stripes", root + "/inner/stripes")
+for unused in ("train/down/phone.HEIC", "train/loose.png", "train/down/notes.txt"):
+    with open(f"{root}/inner/stripes/{unused}", "wb") as f:
+        f.write(b"x")
 s = Server("--root", root, *SMALL, "--eval-images", 10)
 
 
@@ -72,6 +75,7 @@ check({"learning", "evaluating"} <= {j["state"] for _, j in events} | {"evaluati
 check(any(j["phase"] == "train" and j["loss"] is not None and j["n_steps"] == STEPS + 1 for _, j in events) or QUICK, events)
 report = events[-1][1]["report"]
 check(report["iterations"] == STEPS + 1, report)
+check(events[-1][1]["left_out"] == 2, "one picture of another kind, one in no class", events[-1][1])
 check(seen == {("colours",), ("colours", "lines")} and not wrong, seen, wrong[:1])
 t = s.get("/v1/tasks").json
 check([x["name"] for x in t["tasks"]] == ["colours", "lines"] and t["tasks"][1]["iterations"] == STEPS + 1, t)
@@ -85,12 +89,12 @@ check(got[0]["task"] == expected[0]["task"] and near([x["probability"] for x in 
 run("learn", "--model", MODEL, "--state", STATE, "--threads", 1, "--quiet", "--json", *SMALL[:4], P + "/colours", f"lines={root}/inner/stripes")
 
 # a zip with a folder above the classes, and things that are no pictures in it
-clutter = [("set/README.txt", b"x"), ("set/__MACOSX/few/._0.png", b"x"), ("set/few/.hidden.png", b"x")]
+clutter = [("set/README.txt", b"x"), ("set/__MACOSX/few/._0.png", b"x"), ("set/few/.hidden.png", b"x"), ("set/few/phone.heic", b"x"), ("set/few/.phone.heic", b"x")]
 z = zipped([("set/" + n, d) for n, d in spots] + clutter)
 a = s.post_form("/v1/learn", [("name", "spots"), ("archive", "spots.zip", z), ("templates", '["a {} dots."]')] + list(SHORT.items()))
 check(a.status == 202, a)
 job = s.wait_job(a.json["job"]["id"])
-check(job["state"] == "done" and job["error"] is None, job)
+check(job["state"] == "done" and job["error"] is None and job["left_out"] == 1, job)
 t = s.get("/v1/tasks").json
 check(t["tasks"][2]["classes"] == ["few", "many"] and t["tasks"][2]["images"] == 16 and t["tasks"][2]["templates"] == ["a {} dots."], t["tasks"][2])
 check(len(t["matrix"]["rows"]) == 3 and None not in t["matrix"]["rows"][2]["accuracy"], t["matrix"])
@@ -98,10 +102,10 @@ kept = dict(tree(STATE + ".data/tasks/spots"))
 check(len(kept) == 20 and sum(len(d) > 0 for d in kept.values()) == 4, "only the test pictures are kept", {n: len(d) for n, d in kept.items()})
 
 # many files with their paths; the earlier upload's test pictures are evaluated again
-a = s.post_form("/v1/learn", [("file", "dropped/" + n, d) for n, d in stripes] + [("name", "dropped set")] + list(SHORT.items()))
+a = s.post_form("/v1/learn", [("file", "dropped/" + n, d) for n, d in stripes + [("old.gif", b"x"), ("old.txt", b"x")]] + [("name", "dropped set")] + list(SHORT.items()))
 check(a.status == 202, a)
 job = s.wait_job(a.json["job"]["id"])
-check(job["state"] == "done", job)
+check(job["state"] == "done" and job["left_out"] == 1, job)
 t = s.get("/v1/tasks").json
 check([x["name"] for x in t["tasks"]] == ["colours", "lines", "spots", "dropped set"] and t["tasks"][3]["images"] == 36, t["tasks"][3])
 check(len(t["matrix"]["rows"]) == 4 and None not in t["matrix"]["rows"][3]["accuracy"], t["matrix"])

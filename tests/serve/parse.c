@@ -94,8 +94,9 @@ static void test_paths(void) {
     CHECK_MSG(mc_path_check(bad[i], &err) == MOECLIP_ERROR_ARGUMENT, "%s is taken", bad[i]);
   }
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) CHECK(mc_path_check(good[i], &err) == MOECLIP_OK);
-  CHECK(mc_path_is_picture("a/b.PNG") && !mc_path_is_picture("a/.b.png"));
-  CHECK(!mc_path_is_picture("png") && !mc_path_is_picture("a.png/b"));
+  CHECK(mc_path_kind("a/b.PNG") == MOECLIP_PICTURE && mc_path_kind("a/.b.png") == MOECLIP_PICTURE_NONE);
+  CHECK(mc_path_kind("png") == MOECLIP_PICTURE_NONE && mc_path_kind("a.png/b") == MOECLIP_PICTURE_NONE);
+  CHECK(mc_path_kind("a/b.heic") == MOECLIP_PICTURE_UNREAD && mc_path_kind("__MACOSX/a/b.heic") == MOECLIP_PICTURE_NONE);
 }
 
 static void test_create(void) {

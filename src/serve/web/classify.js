@@ -1,6 +1,7 @@
 // The view that classifies: pictures come in, are sent a few at a time, and each gets its answer.
 import * as api from './api.js';
 import {announce, byId, h, plural, showError} from './dom.js';
+import {PICTURE} from './folder.js';
 import {labelField} from './labels.js';
 import {resultCard, summary} from './result.js';
 import {showTab} from './tabs.js';
@@ -111,7 +112,7 @@ async function classify(items) {
   return render();
 }
 
-const looksLikePicture = (file) => /^image\//.test(file.type) || /\.(jpe?g|jpe|jfif|png|webp)$/i.test(file.name);
+const looksLikePicture = (file) => /^image\//.test(file.type) || PICTURE.test(file.name);
 
 function add(files) {
   const good = files.filter(looksLikePicture).slice(0, MOST - state.items.length);

@@ -1,6 +1,7 @@
 // Reading what was dropped or chosen to learn from: a folder of class folders, or a .zip.
 
-const PICTURE = /\.(jpe?g|jpe|jfif|png|webp)$/i;
+/** Names of pictures that the server reads (moeclip_picture_kind_of). */
+export const PICTURE = /\.(jpe?g|jpe|jfif|png|webp)$/i;
 const TRAIN = /^(train|training)$/i, TEST = /^(test|val|valid|validation|testing)$/i;
 const MOST_FILES = 200000;
 

@@ -10,7 +10,7 @@ const PHASES = {check: 'Looking through the pictures', selector: 'Training the t
 
 const REPORT = [
   ['final_loss', 'Final loss', short], ['iterations', 'Steps', count],
-  ['images', 'Pictures seen', count], ['broken', 'Pictures left out', count], ['threshold', 'Selector threshold', short],
+  ['images', 'Pictures seen', count], ['broken', 'Damaged pictures', count], ['threshold', 'Selector threshold', short],
   ['seconds', 'Time to learn', duration], ['trainable', 'Numbers trained', count],
 ];
 
@@ -73,6 +73,7 @@ export function jobCard(name, {onCancel}) {
       phase.textContent = `${name} is learned. It answers for its pictures from now on.`;
       const known = REPORT.filter(([key]) => Number.isFinite(report[key]));
       numbers.replaceChildren(...known.map(([key, text, show]) => pair(text, show(report[key]))));
+      if (job.left_out > 0) numbers.append(pair('Not used: another kind, or in no class', plural(job.left_out, 'picture')));
     } else if (job.state === 'cancelled') {
       phase.textContent = 'Cancelled. What was learned before is as it was.';
       numbers.replaceChildren();
