@@ -5,6 +5,7 @@
  */
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
 #include "compute/bfloat16.h"
 #include "compute/internal.h"
@@ -63,14 +64,29 @@ MC_VECTORISED static void score_gradient(const float *restrict p, const float *r
   for (int64_t i = 0; i < n; i++) ds[i] = mc_round_bfloat16(p[i] * (dp[i] - dot) * scale);
 }
 
+/* A square's two halves, shuffled into each other as cards are. SIDE is a power of two: after as many shuffles as it has bits, rows and
+ * columns have changed places. */
+enum { SIDE = 16, SHUFFLES = 4 };
+MC_INLINE void shuffle(const mc_bfloat16 *restrict in, mc_bfloat16 *restrict out) {
+  for (int i = 0; i < SIDE * SIDE / 2; i++) {
+    out[2 * i] = in[i];
+    out[2 * i + 1] = in[SIDE * SIDE / 2 + i];
+  }
+}
+
 /* from [rows, columns] -> to [columns, rows], with ld* elements from a row to the next. */
-static void turn(const mc_bfloat16 *from, int64_t rows, int64_t columns, int64_t ld_from, mc_bfloat16 *to, int64_t ld_to) {
-  enum { SIDE = 16 };
-  for (int64_t r0 = 0; r0 < rows; r0 += SIDE) {
-    int64_t r1 = r0 + SIDE < rows ? r0 + SIDE : rows;
-    for (int64_t c = 0; c < columns; c++) {
-      for (int64_t r = r0; r < r1; r++) to[c * ld_to + r] = from[r * ld_from + c];
+MC_VECTORISED static void turn(const mc_bfloat16 *from, int64_t rows, int64_t columns, int64_t ld_from, mc_bfloat16 *to, int64_t ld_to) {
+  mc_bfloat16 square[2][SIDE * SIDE];
+  int64_t whole_rows = rows / SIDE * SIDE, whole_columns = columns / SIDE * SIDE;
+  for (int64_t r = 0; r < whole_rows; r += SIDE) {
+    for (int64_t c = 0; c < whole_columns; c += SIDE) {
+      for (int i = 0; i < SIDE; i++) memcpy(square[0] + i * SIDE, from + (r + i) * ld_from + c, SIDE * sizeof *from);
+      for (int i = 0; i < SHUFFLES; i++) shuffle(square[i % 2], square[(i + 1) % 2]);
+      for (int i = 0; i < SIDE; i++) memcpy(to + (c + i) * ld_to + r, square[SHUFFLES % 2] + i * SIDE, SIDE * sizeof *to);
     }
+  }
+  for (int64_t c = 0; c < columns; c++) {
+    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; r++) to[c * ld_to + r] = from[r * ld_from + c];
   }
 }
 

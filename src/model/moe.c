@@ -41,6 +41,7 @@ typedef struct job {
   float *dhidden;            /* [n_slots, t, h] */
   float *sums;               /* [n_slots, d]: dout summed over a slot's tokens */
   float *scratch;            /* [threads, scratch_each] */
+  mc_bfloat16 *scratch16;    /* in place of it, where weights' gradients are of rounded numbers */
   int64_t scratch_each;
   mc_bfloat16 *rounded;      /* [threads, rounded_each]: rows of a unit of work, then their hidden units; NULL: float32 */
   int64_t rounded_each, rounded_rows;
@@ -307,18 +308,45 @@ static void add_dx_sample(void *context, int64_t begin, int64_t end) {
   }
 }
 
-/* Some slots' rows of x or dout, columns from to from + n: copied to rows PAD further apart, away from powers of two. */
-static void copy_columns(const job *j, const float *samples, const float *gathered, int64_t slot, int64_t count, int64_t from, int64_t n,
-                         float *to) {
+/* A part of the columns of some slots' rows of x or dout: copied, or rounded, to rows PAD further apart, away from powers of two. */
+typedef struct columns {
+  float *f32; /* one of both */
+  mc_bfloat16 *f16;
+} columns;
+
+static void copy_columns(const job *j, const float *samples, const float *gathered, int64_t slot, int64_t count, unit u, columns to) {
+  int64_t n = u.count;
   for (int64_t i = 0; i < count; i++) {
     const float *source = in_place(j) ? samples + j->kept->sample[slot + i] * j->row : gathered + (slot + i) * j->row;
     for (int64_t r = 0; r < j->t; r++) {
-      memcpy(to + (i * j->t + r) * (n + PAD), source + r * j->d + from, (size_t)n * sizeof *to);
+      int64_t at = (i * j->t + r) * (n + PAD);
+      const float *from = source + r * j->d + u.first;
+      if (to.f32) {
+        memcpy(to.f32 + at, from, (size_t)n * sizeof *from);
+      } else {
+        mc_to_bfloat16_alone(from, n, to.f16 + at);
+      }
     }
   }
 }
 
 enum { PARTS = 4 };
+
+/* c [m, n] += a^T b over k rows, one of which is columns and the other hidden units (units16: rounded). */
+static void add_gradient(job *j, const mc_gemm *g, bool columns_first, columns of, mc_bfloat16 *units16) {
+  mc_gemm f = *g;
+  if (of.f32) {
+    if (columns_first) f.a = of.f32;
+    if (!columns_first) f.b = of.f32;
+    need(j, mc_gemm_alone(&f));
+    return;
+  }
+  const float *units = columns_first ? g->b : g->a;
+  mc_to_bfloat16_alone(units, g->k * j->h, units16);
+  mc_gemm16 f16 = {.m = g->m, .n = g->n, .k = g->k, .a = columns_first ? of.f16 : units16, .lda = g->lda, .trans_a = true,
+                   .b = columns_first ? units16 : of.f16, .ldb = g->ldb, .c = g->c, .ldc = g->ldc, .accumulate = true};
+  need(j, mc_gemm16_alone(j->cp, &f16));
+}
 
 /* Unit u: columns [first, first + count) of the width of one expert: of up_weight its rows, of down_weight its columns. */
 static void weights_unit(void *context, int64_t i, int thread) {
@@ -327,18 +355,19 @@ static void weights_unit(void *context, int64_t i, int thread) {
   mc_expert *x_e = &j->moe->experts[u.expert];
   int32_t end = j->kept->first[u.expert + 1];
   int64_t each = GRADIENT_ROWS / j->t > 0 ? GRADIENT_ROWS / j->t : 1, ld = u.count + PAD;
-  float *columns = j->scratch + thread * j->scratch_each;
+  columns part = {j->scratch16 ? NULL : j->scratch + thread * j->scratch_each,
+                  j->scratch16 ? j->scratch16 + thread * j->scratch_each : NULL};
+  mc_bfloat16 *units16 = j->scratch16 ? part.f16 + each * j->t * ld : NULL;
   for (int64_t slot = j->kept->first[u.expert]; slot < end; slot += each) {
     int64_t count = end - slot < each ? end - slot : each;
-    copy_columns(j, j->dout, j->gradient, slot, count, u.first, u.count, columns);
-    mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .a = columns, .lda = ld, .trans_a = true,
-                     .b = j->hidden + slot * j->t * j->h, .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h,
-                     .accumulate = true};
-    need(j, mc_gemm_alone(&of_up));
-    copy_columns(j, j->x, j->gathered, slot, count, u.first, u.count, columns);
+    copy_columns(j, j->dout, j->gradient, slot, count, u, part);
+    mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .lda = ld, .trans_a = true, .b = j->hidden + slot * j->t * j->h,
+                     .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .accumulate = true};
+    add_gradient(j, &of_up, true, part, units16);
+    copy_columns(j, j->x, j->gathered, slot, count, u, part);
     mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + slot * j->t * j->h, .lda = j->h, .trans_a = true,
-                       .b = columns, .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
-    need(j, mc_gemm_alone(&of_down));
+                       .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
+    add_gradient(j, &of_down, false, part, units16);
     for (int64_t k = slot; k < slot + count; k++) {
       float gate = gate_of(j, k);
       for (int64_t q = u.first; q < u.first + u.count; q++) x_e->up_bias.grad[q] += gate * j->sums[k * j->d + q];
@@ -363,8 +392,14 @@ static moeclip_code weights_backward(job *j, mc_arena *arena, moeclip_error *err
       j->units[j->n_units++] = (unit){e, (int32_t)at, (int32_t)(j->d - at < part ? j->d - at : part)};
     }
   }
-  j->scratch_each = rows * (part + PAD);
-  TAKE(j->scratch, mc_compute_threads(j->cp) * j->scratch_each);
+  /* Short rows come in products of many sizes, each of which bfloat16 would make a primitive for. */
+  if (j->rounded && in_place(j)) {
+    j->scratch_each = rows * (part + PAD + j->h);
+    TAKE(j->scratch16, mc_compute_threads(j->cp) * j->scratch_each);
+  } else {
+    j->scratch_each = rows * (part + PAD);
+    TAKE(j->scratch, mc_compute_threads(j->cp) * j->scratch_each);
+  }
   mc_parallel_units(j->cp, j->n_units, weights_unit, j);
   return MOECLIP_OK;
 }
