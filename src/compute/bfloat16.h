@@ -28,6 +28,8 @@ static inline float mc_from_bfloat16(mc_bfloat16 x) {
 /* y = x, rounded. The first spreads the work; the second is for within a unit of work. */
 void mc_to_bfloat16(mc_compute *cp, const float *x, int64_t n, mc_bfloat16 *y);
 void mc_to_bfloat16_alone(const float *x, int64_t n, mc_bfloat16 *y);
+/* Also copies x, which is then read from memory once. */
+void mc_copy_to_bfloat16(mc_compute *cp, const float *x, int64_t n, float *copy, mc_bfloat16 *y);
 
 /*
  * A matrix B [k, n] that many products share, in the order that oneDNN reads fastest on this processor. It belongs to the handle that made

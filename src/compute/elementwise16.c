@@ -2,7 +2,7 @@
 #include "compute/bfloat16.h"
 #include "compute/vector.h"
 
-enum { GRAIN = 1 << 14, PIECE = 64 };
+enum { GRAIN = 1 << 14, IN_CACHE = 1 << 11, PIECE = 64 };
 
 typedef struct job {
   const void *from;
@@ -23,6 +23,26 @@ static void round_body(void *context, int64_t begin, int64_t end) {
 void mc_to_bfloat16(mc_compute *cp, const float *x, int64_t n, mc_bfloat16 *y) {
   job j = {.from = x, .to = y};
   mc_parallel_for(cp, n, GRAIN, round_body, &j);
+}
+
+typedef struct copying {
+  const float *x;
+  float *copy;
+  mc_bfloat16 *y;
+} copying;
+
+static void copy_body(void *context, int64_t begin, int64_t end) {
+  const copying *c = context;
+  for (int64_t i = begin, n; i < end; i += n) {
+    n = end - i < IN_CACHE ? end - i : IN_CACHE;
+    memcpy(c->copy + i, c->x + i, (size_t)n * sizeof *c->x);
+    round_range(c->x, c->y, i, i + n);
+  }
+}
+
+void mc_copy_to_bfloat16(mc_compute *cp, const float *x, int64_t n, float *copy, mc_bfloat16 *y) {
+  copying c = {x, copy, y};
+  mc_parallel_for(cp, n, GRAIN, copy_body, &c);
 }
 
 void mc_to_bfloat16_alone(const float *x, int64_t n, mc_bfloat16 *y) { round_range(x, y, 0, n); }

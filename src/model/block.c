@@ -95,17 +95,15 @@ static moeclip_code mlp_forward(mc_compute *cp, const mc_tower *tower, mc_block 
   return MOECLIP_OK;
 }
 
-/* dx1 += the MLP's part of the gradient of x1; dx2: the output's. */
-static moeclip_code mlp_backward(mc_compute *cp, const mc_tower *tower, mc_block *b, int64_t rows, const float *dx2, float *dx1,
+/* dx1 += the MLP's part of the gradient of x1; dy: the output's. */
+static moeclip_code mlp_backward(mc_compute *cp, const mc_tower *tower, mc_block *b, int64_t rows, const mc_between *dy, float *dx1,
                                  const mc_block_kept *k, mc_arena *arena, moeclip_error *err) {
   int64_t d = tower->width, hidden = tower->hidden;
   mc_arena_mark before = mc_arena_here(arena);
   mc_between *normed = NULL, *dh, *activated = NULL;
-  const mc_between *dy;
   float *dnormed;
   TAKE(dnormed, rows * d);
   MC_TAKE_BETWEEN(dh, rows * hidden);
-  MC_TRY(mc_put_between(cp, dx2, rows * d, &dy, arena, err));
   if (mc_block_trains(b)) {
     MC_TAKE_BETWEEN(normed, rows * d);
     MC_TAKE_BETWEEN(activated, rows * hidden);
@@ -154,7 +152,7 @@ typedef struct work {
   int64_t n, t;
   const mc_block_kept *kept; /* of all samples */
   float *x;                  /* forward: in and out */
-  const float *dx2;          /* backward */
+  const mc_between *dy;      /* backward: the output's gradient */
   float *dx1, *dx;
   moeclip_code (*of)(mc_compute *cp, const struct work *w, int64_t first, int64_t n, mc_arena *arena, moeclip_error *err);
   mc_compute *cp;
@@ -163,8 +161,8 @@ typedef struct work {
   moeclip_error err;
 } work;
 
-static void *further(const mc_compute *cp, mc_between *array, int64_t n) {
-  return array ? (char *)array + (size_t)n * mc_between_bytes(cp) : NULL;
+static mc_between *further(const mc_compute *cp, const mc_between *array, int64_t n) {
+  return array ? (char *)(uintptr_t)array + (size_t)n * mc_between_bytes(cp) : NULL;
 }
 
 /* What is kept of the samples from `first` on. */
@@ -228,7 +226,7 @@ static moeclip_code forward_group(mc_compute *cp, const work *w, int64_t first, 
 static moeclip_code backward_group(mc_compute *cp, const work *w, int64_t first, int64_t n, mc_arena *arena, moeclip_error *err) {
   mc_block_kept k = kept_from(cp, w, first);
   int64_t at = first * w->t * w->tower->width;
-  MC_TRY(mlp_backward(cp, w->tower, w->block, n * w->t, w->dx2 + at, w->dx1 + at, &k, arena, err));
+  MC_TRY(mlp_backward(cp, w->tower, w->block, n * w->t, further(cp, w->dy, at), w->dx1 + at, &k, arena, err));
   return attention_backward(cp, w->tower, w->block, n, w->t, w->dx1 + at, w->dx + at, &k, arena, err);
 }
 
@@ -254,13 +252,21 @@ static moeclip_code add_experts(mc_compute *cp, const mc_tower_pass *p, int laye
   return mc_moe_forward(cp, &p->moe[layer], p->routing, p->first_block + layer, p->n, t, k->x1, x, keep ? &k->moe : NULL, arena, err);
 }
 
-/* dx1: the residual connection and the experts. */
+/* dx1: the residual connection and the experts. *dy: dx2 as it stands between layers. */
 static moeclip_code begin_backward(mc_compute *cp, const mc_tower_pass *p, int layer, int64_t t, const float *dx2, float *dx1,
-                                   mc_arena *arena, moeclip_error *err) {
+                                   const mc_between **dy, mc_arena *arena, moeclip_error *err) {
   const mc_block_kept *k = &p->kept[layer];
-  mc_copy(cp, dx2, p->n * t * p->tower->width, dx1);
+  int64_t n = p->n * t * p->tower->width;
+  mc_bfloat16 *rounded = NULL;
+  if (mc_half(cp)) {
+    TAKE(rounded, n);
+    mc_copy_to_bfloat16(cp, dx2, n, dx1, rounded);
+  } else {
+    mc_copy(cp, dx2, n, dx1);
+  }
+  *dy = rounded ? (const mc_between *)rounded : dx2;
   if (!k->routed) return MOECLIP_OK;
-  return mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, t, k->x1, dx2, &k->moe, dx1, arena, err);
+  return mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, t, k->x1, dx2, rounded, &k->moe, dx1, arena, err);
 }
 
 moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int layer, bool routed, int64_t t, float *x,
@@ -272,8 +278,12 @@ moeclip_code mc_block_mlp_forward(mc_compute *cp, const mc_tower_pass *p, int la
 
 moeclip_code mc_block_mlp_backward(mc_compute *cp, const mc_tower_pass *p, int layer, int64_t t, const float *dx2, float *dx1,
                                    mc_arena *arena, moeclip_error *err) {
-  MC_TRY(begin_backward(cp, p, layer, t, dx2, dx1, arena, err));
-  return mlp_backward(cp, p->tower, &p->tower->blocks[layer], p->n * t, dx2, dx1, &p->kept[layer], arena, err);
+  const mc_between *dy = NULL;
+  mc_arena_mark before = mc_arena_here(arena);
+  MC_TRY(begin_backward(cp, p, layer, t, dx2, dx1, &dy, arena, err));
+  MC_TRY(mlp_backward(cp, p->tower, &p->tower->blocks[layer], p->n * t, dy, dx1, &p->kept[layer], arena, err));
+  mc_arena_release(arena, before);
+  return MOECLIP_OK;
 }
 
 /* --- a whole block ------------------------------------------------------------------------------------------------------------------ */
@@ -315,12 +325,13 @@ moeclip_code mc_block_backward(mc_compute *cp, const mc_tower_pass *p, int layer
   if (!below && !mc_block_trains(b)) {
     /* The lowest trained block of a frozen tower: nothing but its experts wants a gradient. */
     if (!k->routed) return MOECLIP_OK;
-    return mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, p->t, k->x1, dx, &k->moe, NULL, arena, err);
+    return mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, p->t, k->x1, dx, NULL, &k->moe, NULL, arena, err);
   }
+  const mc_between *dy = NULL;
   float *dx1;
   TAKE(dx1, p->n * p->t * tower->width);
-  MC_TRY(begin_backward(cp, p, layer, p->t, dx, dx1, arena, err));
-  work w = {.tower = tower, .block = b, .n = p->n, .t = p->t, .kept = k, .dx2 = dx, .dx1 = dx1, .dx = dx, .of = backward_group};
+  MC_TRY(begin_backward(cp, p, layer, p->t, dx, dx1, &dy, arena, err));
+  work w = {.tower = tower, .block = b, .n = p->n, .t = p->t, .kept = k, .dy = dy, .dx1 = dx1, .dx = dx, .of = backward_group};
   MC_TRY(do_work(cp, &w, 1, arena, err));
   mc_arena_release(arena, before);
   return MOECLIP_OK;

@@ -129,7 +129,7 @@ moeclip_code mc_last_block_backward(mc_compute *cp, const mc_tower_pass *p, bool
   for (int64_t s = 0; s < p->n; s++) memcpy(dx2 + (s * tokens + tokens - 1) * d, dread + s * d, (size_t)d * sizeof *dx2);
   if (!below && !full) {
     if (k->routed) {
-      MC_TRY(mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, tokens, k->x1, dx2, &k->moe, NULL, arena, err));
+      MC_TRY(mc_moe_backward(cp, &p->moe[layer], p->routing, p->n, tokens, k->x1, dx2, NULL, &k->moe, NULL, arena, err));
     }
     mc_arena_release(arena, before);
     return MOECLIP_OK;

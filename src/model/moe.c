@@ -31,6 +31,7 @@ typedef struct job {
   int block;
   int64_t n, t, d, h, row;   /* row = t * d */
   const float *x, *dout;
+  const mc_bfloat16 *dout16; /* dout rounded, or NULL: then it is rounded here, where that is needed */
   float *out, *dx, *dgates;
   const mc_moe_kept *kept;
   unit *units;
@@ -277,7 +278,7 @@ static void back_down(job *j, unit u, int thread, float *to, bool accumulate) {
 
 static void backward_sample(void *context, int64_t s, int thread) {
   job *j = context;
-  const mc_bfloat16 *dy16 = round_rows(j, thread, j->dout + s * j->row, j->t);
+  const mc_bfloat16 *dy16 = j->dout16 ? j->dout16 + s * j->row : round_rows(j, thread, j->dout + s * j->row, j->t);
   for (int p = 0; p < j->kept->k; p++) {
     int32_t slot = j->kept->slot[s * j->kept->k + p];
     if (slot < 0) continue;
@@ -314,17 +315,21 @@ typedef struct columns {
   mc_bfloat16 *f16;
 } columns;
 
-static void copy_columns(const job *j, const float *samples, const float *gathered, int64_t slot, int64_t count, unit u, columns to) {
+/* samples16: samples rounded, or NULL. */
+static void copy_columns(const job *j, const float *samples, const mc_bfloat16 *samples16, const float *gathered, int64_t slot,
+                         int64_t count, unit u, columns to) {
   int64_t n = u.count;
   for (int64_t i = 0; i < count; i++) {
-    const float *source = in_place(j) ? samples + j->kept->sample[slot + i] * j->row : gathered + (slot + i) * j->row;
+    int64_t sample = j->kept->sample[slot + i] * j->row;
+    const float *source = in_place(j) ? samples + sample : gathered + (slot + i) * j->row;
     for (int64_t r = 0; r < j->t; r++) {
-      int64_t at = (i * j->t + r) * (n + PAD);
-      const float *from = source + r * j->d + u.first;
+      int64_t at = (i * j->t + r) * (n + PAD), column = r * j->d + u.first;
       if (to.f32) {
-        memcpy(to.f32 + at, from, (size_t)n * sizeof *from);
+        memcpy(to.f32 + at, source + column, (size_t)n * sizeof *source);
+      } else if (samples16) {
+        memcpy(to.f16 + at, samples16 + sample + column, (size_t)n * sizeof *samples16);
       } else {
-        mc_to_bfloat16_alone(from, n, to.f16 + at);
+        mc_to_bfloat16_alone(source + column, n, to.f16 + at);
       }
     }
   }
@@ -360,11 +365,11 @@ static void weights_unit(void *context, int64_t i, int thread) {
   mc_bfloat16 *units16 = j->scratch16 ? part.f16 + each * j->t * ld : NULL;
   for (int64_t slot = j->kept->first[u.expert]; slot < end; slot += each) {
     int64_t count = end - slot < each ? end - slot : each;
-    copy_columns(j, j->dout, j->gradient, slot, count, u, part);
+    copy_columns(j, j->dout, j->dout16, j->gradient, slot, count, u, part);
     mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .lda = ld, .trans_a = true, .b = j->hidden + slot * j->t * j->h,
                      .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .accumulate = true};
     add_gradient(j, &of_up, true, part, units16);
-    copy_columns(j, j->x, j->gathered, slot, count, u, part);
+    copy_columns(j, j->x, NULL, j->gathered, slot, count, u, part);
     mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + slot * j->t * j->h, .lda = j->h, .trans_a = true,
                        .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
     add_gradient(j, &of_down, false, part, units16);
@@ -405,10 +410,10 @@ static moeclip_code weights_backward(job *j, mc_arena *arena, moeclip_error *err
 }
 
 moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *g, int64_t n, int64_t t, const float *x,
-                             const float *dout, const mc_moe_kept *kept, float *dx, mc_arena *arena,
+                             const float *dout, const mc_bfloat16 *dout16, const mc_moe_kept *kept, float *dx, mc_arena *arena,
                              moeclip_error *err) {
   job j = {.cp = cp, .moe = moe, .g = g, .n = n, .t = t, .d = moe->width, .h = moe->experts[0].down_bias.n, .row = t * moe->width,
-           .x = x, .dout = dout, .dx = dx, .kept = kept, .hidden = kept->hidden};
+           .x = x, .dout = dout, .dout16 = dout16, .dx = dx, .kept = kept, .hidden = kept->hidden};
   mc_arena_mark before = mc_arena_here(arena);
   TAKE(j.dgates, n * kept->k);
   TAKE(j.dhidden, (int64_t)kept->n_slots * t * j.h);

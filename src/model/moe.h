@@ -46,9 +46,10 @@ typedef struct mc_moe_kept {
 moeclip_code mc_moe_forward(mc_compute *cp, mc_moe *moe, const mc_routing *routing, int block, int64_t n, int64_t t,
                             const float *x, float *out, mc_moe_kept *kept, mc_arena *arena, moeclip_error *err);
 
-/* dout [n, t, d] -> gradients of the trainable experts and routers (added), and dx (added; NULL: not wanted). */
+/* dout [n, t, d] -> gradients of the trainable experts and routers (added), and dx (added; NULL: not wanted). dout16: the same rounded, where
+ * products are bfloat16 and somebody has it already; else NULL. */
 moeclip_code mc_moe_backward(mc_compute *cp, mc_moe *moe, const mc_routing *routing, int64_t n, int64_t t,
-                             const float *x, const float *dout, const mc_moe_kept *kept, float *dx, mc_arena *arena,
-                             moeclip_error *err);
+                             const float *x, const float *dout, const mc_bfloat16 *dout16, const mc_moe_kept *kept, float *dx,
+                             mc_arena *arena, moeclip_error *err);
 
 #endif
