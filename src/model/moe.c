@@ -14,6 +14,7 @@
 
 #include "base/memory.h"
 #include "model/dispatch.h"
+#include "model/expert_rows.h"
 
 enum { IN_PLACE_TOKENS = 48, CHUNK_ROWS = 256, GRADIENT_ROWS = 512, PAD = 16 };
 
@@ -131,23 +132,6 @@ static void gather(const job *j, const float *from, unit u, float *to) {
   }
 }
 
-/* Drops hidden units of one slot, and scales the others up. Drawn by (step, block, sample, expert), so that the same
- * sample loses the same units however the batch is cut into pieces. */
-static void drop(const mc_routing *g, int block, int64_t sample, int expert, int64_t n, float *hidden) {
-  mc_philox p;
-  uint32_t below = (uint32_t)((double)g->dropout * 4294967296.0);
-  float up = 1 / (1 - g->dropout);
-  mc_philox_init(&p, mc_seed_of(g->seed, g->step), MC_STREAM_DROPOUT + 16u * (uint32_t)block,
-                 (g->first_sample + (uint64_t)sample) * 65536 + (uint64_t)expert);
-  uint32_t counter[4], four[4];
-  memcpy(counter, p.counter, sizeof counter);
-  for (int64_t i = 0; i < n; i += 4) {
-    counter[0] = (uint32_t)(i / 4);
-    mc_philox_block(p.key, counter, four);
-    for (int64_t j = 0; j < 4 && i + j < n; j++) hidden[i + j] = four[j] < below ? 0 : hidden[i + j] * up;
-  }
-}
-
 /* --- forward ------------------------------------------------------------------------------------------------------------------ */
 
 /* Rows [count * t, d] of slots `first`.. of one expert -> their hidden units, gated. */
@@ -160,8 +144,8 @@ static void down(job *j, unit u, const float *from, const mc_bfloat16 *from16) {
   for (int32_t i = 0; i < u.count; i++) {
     int64_t slot = u.first + i;
     float *own = j->hidden + slot * each, gate = gate_of(j, slot);
-    for (int64_t q = 0; q < each; q++) own[q] = own[q] > 0 ? gate * own[q] : 0;
-    if (j->g->dropout > 0) drop(j->g, j->block, j->kept->sample[slot], u.expert, each, own);
+    mc_expert_activate(own, each, gate);
+    if (j->g->dropout > 0) mc_expert_drop(j->g, j->block, j->kept->sample[slot], u.expert, each, own);
   }
 }
 
@@ -172,11 +156,7 @@ static void up(job *j, unit u, int thread, float *to, bool accumulate) {
 }
 
 static void add_bias(const job *j, int64_t slot, int32_t expert, float *to) {
-  float gate = gate_of(j, slot);
-  const float *bias = j->moe->experts[expert].up_bias.value;
-  for (int64_t r = 0; r < j->t; r++) {
-    for (int64_t q = 0; q < j->d; q++) to[r * j->d + q] += gate * bias[q];
-  }
+  mc_expert_add_bias(to, j->t, j->d, j->moe->experts[expert].up_bias.value, gate_of(j, slot));
 }
 
 static void forward_sample(void *context, int64_t s, int thread) {
@@ -209,7 +189,7 @@ static void add_up_sample(void *context, int64_t begin, int64_t end) {
       if (slot < 0) continue;
       const float *add = j->result + slot * j->row;
       float *own = j->out + s * j->row;
-      for (int64_t q = 0; q < j->row; q++) own[q] += add[q];
+      mc_expert_add(own, add, j->row, 1);
       add_bias(j, slot, j->kept->chosen[s * j->kept->k + p], own);
     }
   }
@@ -255,18 +235,12 @@ static void back_up(job *j, unit u, const float *dy, const mc_bfloat16 *dy16) {
     float gate = gate_of(j, slot), *back = j->dhidden + slot * each, *sum = j->sums + slot * j->d;
     const float *own = j->hidden + slot * each, *dy_own = dy + i * j->row;
     /* d gate = scale * <dout, U hidden + c>; own is hidden times gate (which has the scale in it). */
-    double dot = 0, of_bias = 0;
-    for (int64_t q = 0; q < each; q++) dot += (double)own[q] * back[q];
-    memset(sum, 0, (size_t)j->d * sizeof *sum);
-    for (int64_t r = 0; r < j->t; r++) {
-      for (int64_t q = 0; q < j->d; q++) sum[q] += dy_own[r * j->d + q];
-    }
-    for (int64_t q = 0; q < j->d; q++) of_bias += (double)sum[q] * x_e->up_bias.value[q];
+    mc_expert_sum_rows(dy_own, j->t, j->d, sum);
+    double dot = mc_expert_dot(own, back, j->t, j->h), of_bias = mc_expert_dot(sum, x_e->up_bias.value, 1, j->d);
     /* A gate may be so small that, times the scale, it is 0: then so is dot, and what the gate's softmax makes of this. */
     if (gate > 0) dot /= gate;
     j->dgates[j->kept->sample[slot] * j->kept->k + j->kept->place[slot]] = (float)(j->g->scale * (dot + of_bias));
-    /* A hidden unit is > 0 exactly when the ReLU passed it and dropout kept it. */
-    for (int64_t q = 0; q < each; q++) back[q] = own[q] > 0 ? gate * kept_up * back[q] : 0;
+    mc_expert_deactivate(own, each, gate * kept_up, back);
   }
 }
 
@@ -304,7 +278,7 @@ static void add_dx_sample(void *context, int64_t begin, int64_t end) {
     for (int p = 0; p < j->kept->k; p++) {
       int32_t slot = j->kept->slot[s * j->kept->k + p];
       if (slot < 0) continue;
-      for (int64_t q = 0; q < j->row; q++) j->dx[s * j->row + q] += j->result[slot * j->row + q];
+      mc_expert_add(j->dx + s * j->row, j->result + slot * j->row, j->row, 1);
     }
   }
 }
@@ -374,14 +348,13 @@ static void weights_unit(void *context, int64_t i, int thread) {
                        .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
     add_gradient(j, &of_down, false, part, units16);
     for (int64_t k = slot; k < slot + count; k++) {
-      float gate = gate_of(j, k);
-      for (int64_t q = u.first; q < u.first + u.count; q++) x_e->up_bias.grad[q] += gate * j->sums[k * j->d + q];
+      mc_expert_add(x_e->up_bias.grad + u.first, j->sums + k * j->d + u.first, u.count, gate_of(j, k));
     }
   }
   if (u.first > 0) return;
   const float *rows = j->dhidden + j->kept->first[u.expert] * j->t * j->h;
   for (int64_t r = 0; r < (end - j->kept->first[u.expert]) * j->t; r++) {
-    for (int64_t q = 0; q < j->h; q++) x_e->down_bias.grad[q] += rows[r * j->h + q];
+    mc_expert_add(x_e->down_bias.grad, rows + r * j->h, j->h, 1);
   }
 }
 

@@ -5,6 +5,7 @@
 #include "check.h"
 #include "compute/kernels.h"
 #include "compute/vector.h"
+#include "model/expert_rows.h"
 
 static moeclip_error err;
 static mc_compute *cp;
@@ -160,6 +161,65 @@ static void test_rows(int64_t n) {
   free(y);
 }
 
+/* --- what stands between an expert's products ------------------------------------------------------------------------------------ */
+
+/* The numbers of mc_philox_block, whatever the processor draws at a time. */
+static void test_drop(int64_t n) {
+  mc_routing g = {.seed = 12345678901, .step = 7, .first_sample = 1000, .dropout = 0.3f};
+  float *x = random_floats((size_t)n + 1, 10), *want = malloc((size_t)(n + 1) * sizeof *want);
+  uint32_t below = (uint32_t)((double)g.dropout * 4294967296.0), four[4];
+  int64_t n_dropped = 0;
+  mc_philox p;
+  mc_philox_init(&p, mc_seed_of(g.seed, g.step), MC_STREAM_DROPOUT + 16u * 3, (g.first_sample + 5) * 65536 + 21);
+  memcpy(want, x, (size_t)(n + 1) * sizeof *want);
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t counter[4] = {(uint32_t)(i / 4), p.counter[1], p.counter[2], p.counter[3]};
+    mc_philox_block(p.key, counter, four);
+    want[i] = four[i % 4] < below ? 0 : x[i] * (1 / (1 - g.dropout));
+    n_dropped += four[i % 4] < below;
+  }
+  mc_expert_drop(&g, 3, 5, 21, n, x);
+  CHECK(memcmp(x, want, (size_t)(n + 1) * sizeof *x) == 0);
+  CHECK(n < 1000 || llabs(n_dropped - 3 * n / 10) < n / 20);
+  free(x);
+  free(want);
+}
+
+static void test_expert_rows(int64_t rows, int64_t n) {
+  size_t all = (size_t)(rows * n);
+  float *a = random_floats(all, 11), *b = random_floats(all, 12), *x = random_floats(all, 13), *y = random_floats(all, 14);
+  float *sum = malloc((size_t)n * sizeof *sum);
+  double dot = 0, size = 0;
+  memcpy(x, a, all * sizeof *x);
+  mc_expert_activate(x, (int64_t)all, 0.5f);
+  for (size_t i = 0; i < all; i++) CHECK(x[i] == (a[i] > 0 ? 0.5f * a[i] : 0));
+  memcpy(y, b, all * sizeof *y);
+  mc_expert_deactivate(x, (int64_t)all, 0.25f, y);
+  for (size_t i = 0; i < all; i++) CHECK(y[i] == (a[i] > 0 ? 0.25f * b[i] : 0));
+  for (size_t i = 0; i < all; i++) {
+    dot += (double)a[i] * b[i];
+    size += fabs((double)a[i] * b[i]);
+  }
+  CHECK(fabs(mc_expert_dot(a, b, rows, n) - dot) <= 1e-6 * size);
+  mc_expert_sum_rows(a, rows, n, sum);
+  memcpy(y, b, all * sizeof *y);
+  mc_expert_add_bias(y, rows, n, a, -2);
+  for (int64_t q = 0; q < n; q++) {
+    double want = 0, of = 0;
+    for (int64_t r = 0; r < rows; r++) {
+      want += a[r * n + q];
+      of += fabs((double)a[r * n + q]);
+      CHECK(fabs(y[r * n + q] - (b[r * n + q] - 2.0 * a[q])) <= 1e-6 * (fabs((double)b[r * n + q]) + 2 * fabs((double)a[q])));
+    }
+    CHECK(fabs(sum[q] - want) <= 1e-6 * of);
+  }
+  free(a);
+  free(b);
+  free(x);
+  free(y);
+  free(sum);
+}
+
 int main(void) {
   REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
   for (int ways = 0; ways < 32; ways++) {
@@ -183,6 +243,12 @@ int main(void) {
   }
   test_normal_cdf();
   for (int64_t n = 0; n < 70; n++) test_rows(n);
+  test_drop(1);
+  test_drop(67);
+  test_drop(12608);
+  test_expert_rows(1, 1);
+  test_expert_rows(5, 17);
+  test_expert_rows(197, 64);
   mc_compute_destroy(cp);
   return check_report();
 }
