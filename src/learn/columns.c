@@ -51,9 +51,11 @@ moeclip_code mc_find_columns(const moeclip_learner *l, int64_t n_taught, const m
 
 void mc_divide_columns(const mc_column *columns, int64_t n, double *own, size_t n_choices, float *scores, int32_t *task) {
   int asked = *task;
-  double largest = scores[0], sum = 0, taught = 0, most = -INFINITY, parts = 0;
+  float top = scores[0]; /* a float: gcc 12 for Arm fails on the double's maximum of floats */
+  double sum = 0, taught = 0, most = -INFINITY, parts = 0;
   bool any = false;
-  for (size_t i = 1; i < n_choices; i++) largest = fmax(largest, scores[i]);
+  for (size_t i = 1; i < n_choices; i++) top = fmaxf(top, scores[i]);
+  double largest = top;
   for (size_t i = 0; i < n_choices; i++) sum += exp(scores[i] - largest);
   for (size_t i = 0; i < n_choices; i++) scores[i] = (float)(exp(scores[i] - largest) / sum);
   for (int64_t j = 0; j < n; j++) {
