@@ -39,6 +39,18 @@ void mc_philox_permutation(mc_philox *g, uint32_t n, uint32_t *p);
 /* A seed for one step (or task, ...) of a seed's run: splitmix64 of both. */
 uint64_t mc_seed_of(uint64_t seed, uint64_t step);
 
+/* A round of Philox 4x32, and how often and with which steps of the key: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
+enum { MC_PHILOX_ROUNDS = 10 };
+#define MC_PHILOX_STEP_0 0x9E3779B9u
+#define MC_PHILOX_STEP_1 0xBB67AE85u
+static inline void mc_philox_round(uint32_t k0, uint32_t k1, uint32_t *c0, uint32_t *c1, uint32_t *c2, uint32_t *c3) {
+  uint64_t p0 = (uint64_t)0xD2511F53u * *c0, p1 = (uint64_t)0xCD9E8D57u * *c2;
+  *c0 = (uint32_t)(p1 >> 32) ^ *c1 ^ k0;
+  *c2 = (uint32_t)(p0 >> 32) ^ *c3 ^ k1;
+  *c1 = (uint32_t)p1;
+  *c3 = (uint32_t)p0;
+}
+
 /* The raw block function: four numbers from a key and a counter, for kernels that address elements directly. */
 void mc_philox_block(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]);
 

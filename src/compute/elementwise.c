@@ -1,8 +1,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compute/kernels.h"
-#include "compute/vector.h"
+#include "compute/activation.h"
 
 /* Elements a thread takes at a time: large enough to hide the hand-over, small enough to share. */
 enum { GRAIN = 1 << 14 };
@@ -102,52 +101,30 @@ typedef struct activation {
   float *y;
 } activation;
 
-/* In pieces through a local array, which y cannot overlap: else the compiler must assume that it may, and y may be h. The exponential has a
- * loop of its own: with a division behind it, gcc divides once for each way through its bounds. n: at most PIECE, most often a constant. */
+/* In pieces through a local array, which y cannot overlap: else the compiler must assume that it may, and y may be h. n: at most PIECE,
+ * most often a constant. */
 enum { PIECE = 64 };
 
-MC_INLINE void quick_gelu(const float *h, float *y, int n) {
+MC_INLINE void forward_piece(mc_activation kind, const float *h, float *y, int64_t n) {
   float v[PIECE];
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * h[k]);
-  for (int k = 0; k < n; k++) v[k] = h[k] / (1.0f + v[k]);
+  mc_row_activation(kind, h, v, n);
   memcpy(y, v, (size_t)n * sizeof *v);
 }
 
-MC_INLINE void quick_gelu_backward(const float *h, float *dy, int n) {
+MC_INLINE void backward_piece(mc_activation kind, const float *h, float *dy, int64_t n) {
   float v[PIECE];
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * h[k]);
-  for (int k = 0; k < n; k++) {
-    float s = 1.0f / (1.0f + v[k]);
-    v[k] = s + 1.702f * h[k] * s * (1.0f - s);
-  }
-  for (int k = 0; k < n; k++) dy[k] *= v[k];
-}
-
-/* The exact GELU of OpenCLIP's own models: x Phi(x). */
-MC_INLINE void gelu(const float *h, float *y, int n) {
-  float v[PIECE];
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * h[k] * h[k]);
-  for (int k = 0; k < n; k++) v[k] = h[k] * mc_normal_cdf(h[k], v[k]);
-  memcpy(y, v, (size_t)n * sizeof *v);
-}
-
-MC_INLINE void gelu_backward(const float *h, float *dy, int n) {
-  float v[PIECE];
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * h[k] * h[k]);
-  for (int k = 0; k < n; k++) v[k] = mc_normal_cdf(h[k], v[k]) + 0.39894228f * h[k] * v[k];
-  for (int k = 0; k < n; k++) dy[k] *= v[k];
+  mc_row_activation_slope(kind, h, v, n);
+  for (int64_t k = 0; k < n; k++) dy[k] *= v[k];
 }
 
 MC_VECTORISED static void forward_range(mc_activation kind, const float *h, float *y, int64_t n) {
-  for (; n >= PIECE; n -= PIECE, h += PIECE, y += PIECE) kind == MC_GELU ? gelu(h, y, PIECE) : quick_gelu(h, y, PIECE);
-  kind == MC_GELU ? gelu(h, y, (int)n) : quick_gelu(h, y, (int)n);
+  for (; n >= PIECE; n -= PIECE, h += PIECE, y += PIECE) forward_piece(kind, h, y, PIECE);
+  forward_piece(kind, h, y, n);
 }
 
 MC_VECTORISED static void backward_range(mc_activation kind, const float *h, float *dy, int64_t n) {
-  for (; n >= PIECE; n -= PIECE, h += PIECE, dy += PIECE) {
-    kind == MC_GELU ? gelu_backward(h, dy, PIECE) : quick_gelu_backward(h, dy, PIECE);
-  }
-  kind == MC_GELU ? gelu_backward(h, dy, (int)n) : quick_gelu_backward(h, dy, (int)n);
+  for (; n >= PIECE; n -= PIECE, h += PIECE, dy += PIECE) backward_piece(kind, h, dy, PIECE);
+  backward_piece(kind, h, dy, n);
 }
 
 static void forward_body(void *context, int64_t begin, int64_t end) {

@@ -1,6 +1,6 @@
 /* The elementwise kernels whose inputs or outputs are bfloat16; arithmetic is float32. */
+#include "compute/activation.h"
 #include "compute/bfloat16.h"
-#include "compute/vector.h"
 
 enum { GRAIN = 1 << 14, IN_CACHE = 1 << 11, PIECE = 64 };
 
@@ -48,49 +48,28 @@ void mc_copy_to_bfloat16(mc_compute *cp, const float *x, int64_t n, float *copy,
 void mc_to_bfloat16_alone(const float *x, int64_t n, mc_bfloat16 *y) { round_range(x, y, 0, n); }
 
 /* As in elementwise.c. */
-MC_INLINE void quick_gelu(const mc_bfloat16 *h, mc_bfloat16 *y, int n) {
+MC_INLINE void forward_piece(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *y, int64_t n) {
   float x[PIECE], v[PIECE];
-  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * x[k]);
-  for (int k = 0; k < n; k++) y[k] = mc_round_bfloat16(x[k] / (1.0f + v[k]));
+  for (int64_t k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  mc_row_activation(kind, x, v, n);
+  for (int64_t k = 0; k < n; k++) y[k] = mc_round_bfloat16(v[k]);
 }
 
-MC_INLINE void quick_gelu_backward(const mc_bfloat16 *h, mc_bfloat16 *dy, int n) {
+MC_INLINE void backward_piece(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *dy, int64_t n) {
   float x[PIECE], v[PIECE];
-  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-1.702f * x[k]);
-  for (int k = 0; k < n; k++) {
-    float s = 1.0f / (1.0f + v[k]);
-    dy[k] = mc_round_bfloat16(mc_from_bfloat16(dy[k]) * (s + 1.702f * x[k] * s * (1.0f - s)));
-  }
-}
-
-MC_INLINE void gelu(const mc_bfloat16 *h, mc_bfloat16 *y, int n) {
-  float x[PIECE], v[PIECE];
-  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * x[k] * x[k]);
-  for (int k = 0; k < n; k++) y[k] = mc_round_bfloat16(x[k] * mc_normal_cdf(x[k], v[k]));
-}
-
-MC_INLINE void gelu_backward(const mc_bfloat16 *h, mc_bfloat16 *dy, int n) {
-  float x[PIECE], v[PIECE];
-  for (int k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
-  for (int k = 0; k < n; k++) v[k] = mc_expf(-0.5f * x[k] * x[k]);
-  for (int k = 0; k < n; k++) {
-    dy[k] = mc_round_bfloat16(mc_from_bfloat16(dy[k]) * (mc_normal_cdf(x[k], v[k]) + 0.39894228f * x[k] * v[k]));
-  }
+  for (int64_t k = 0; k < n; k++) x[k] = mc_from_bfloat16(h[k]);
+  mc_row_activation_slope(kind, x, v, n);
+  for (int64_t k = 0; k < n; k++) dy[k] = mc_round_bfloat16(mc_from_bfloat16(dy[k]) * v[k]);
 }
 
 MC_VECTORISED static void forward_range(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *y, int64_t n) {
-  for (; n >= PIECE; n -= PIECE, h += PIECE, y += PIECE) kind == MC_GELU ? gelu(h, y, PIECE) : quick_gelu(h, y, PIECE);
-  kind == MC_GELU ? gelu(h, y, (int)n) : quick_gelu(h, y, (int)n);
+  for (; n >= PIECE; n -= PIECE, h += PIECE, y += PIECE) forward_piece(kind, h, y, PIECE);
+  forward_piece(kind, h, y, n);
 }
 
 MC_VECTORISED static void backward_range(mc_activation kind, const mc_bfloat16 *h, mc_bfloat16 *dy, int64_t n) {
-  for (; n >= PIECE; n -= PIECE, h += PIECE, dy += PIECE) {
-    kind == MC_GELU ? gelu_backward(h, dy, PIECE) : quick_gelu_backward(h, dy, PIECE);
-  }
-  kind == MC_GELU ? gelu_backward(h, dy, (int)n) : quick_gelu_backward(h, dy, (int)n);
+  for (; n >= PIECE; n -= PIECE, h += PIECE, dy += PIECE) backward_piece(kind, h, dy, PIECE);
+  backward_piece(kind, h, dy, n);
 }
 
 static void forward_body(void *context, int64_t begin, int64_t end) {

@@ -17,16 +17,8 @@ MC_INLINE void philox_lanes(const uint32_t key[2], const uint32_t c[4], uint32_t
     c2[k] = c[2];
     c3[k] = c[3];
   }
-  for (int round = 0; round < 10; round++) {
-    MC_EACH_LANE(k) {
-      uint64_t p0 = (uint64_t)0xD2511F53u * c0[k], p1 = (uint64_t)0xCD9E8D57u * c2[k];
-      c0[k] = (uint32_t)(p1 >> 32) ^ c1[k] ^ k0;
-      c2[k] = (uint32_t)(p0 >> 32) ^ c3[k] ^ k1;
-      c1[k] = (uint32_t)p1;
-      c3[k] = (uint32_t)p0;
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+  for (int round = 0; round < MC_PHILOX_ROUNDS; round++, k0 += MC_PHILOX_STEP_0, k1 += MC_PHILOX_STEP_1) {
+    MC_EACH_LANE(k) mc_philox_round(k0, k1, &c0[k], &c1[k], &c2[k], &c3[k]);
   }
   for (int k = 0; k < MC_LANES; k++) {
     out[4 * k] = c0[k];

@@ -311,8 +311,8 @@ static void copy_columns(const job *j, const float *samples, const mc_bfloat16 *
 
 enum { PARTS = 4 };
 
-/* c [m, n] += a^T b over k rows, one of which is columns and the other hidden units (units16: rounded). */
-static void add_gradient(job *j, const mc_gemm *g, bool columns_first, columns of, mc_bfloat16 *units16) {
+/* c [m, n] += a^T b over k rows, one of which is columns and the other, which g has, hidden units; rounded, these go behind the columns. */
+static void add_gradient(job *j, const mc_gemm *g, bool columns_first, columns of) {
   mc_gemm f = *g;
   if (of.f32) {
     if (columns_first) f.a = of.f32;
@@ -320,8 +320,8 @@ static void add_gradient(job *j, const mc_gemm *g, bool columns_first, columns o
     need(j, mc_gemm_alone(&f));
     return;
   }
-  const float *units = columns_first ? g->b : g->a;
-  mc_to_bfloat16_alone(units, g->k * j->h, units16);
+  mc_bfloat16 *units16 = of.f16 + g->k * (columns_first ? g->lda : g->ldb);
+  mc_to_bfloat16_alone(columns_first ? g->b : g->a, g->k * j->h, units16);
   mc_gemm16 f16 = {.m = g->m, .n = g->n, .k = g->k, .a = columns_first ? of.f16 : units16, .lda = g->lda, .trans_a = true,
                    .b = columns_first ? units16 : of.f16, .ldb = g->ldb, .c = g->c, .ldc = g->ldc, .accumulate = true};
   need(j, mc_gemm16_alone(j->cp, &f16));
@@ -336,17 +336,16 @@ static void weights_unit(void *context, int64_t i, int thread) {
   int64_t each = GRADIENT_ROWS / j->t > 0 ? GRADIENT_ROWS / j->t : 1, ld = u.count + PAD;
   columns part = {j->scratch16 ? NULL : j->scratch + thread * j->scratch_each,
                   j->scratch16 ? j->scratch16 + thread * j->scratch_each : NULL};
-  mc_bfloat16 *units16 = j->scratch16 ? part.f16 + each * j->t * ld : NULL;
   for (int64_t slot = j->kept->first[u.expert]; slot < end; slot += each) {
     int64_t count = end - slot < each ? end - slot : each;
     copy_columns(j, j->dout, j->dout16, j->gradient, slot, count, u, part);
     mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .lda = ld, .trans_a = true, .b = j->hidden + slot * j->t * j->h,
                      .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .accumulate = true};
-    add_gradient(j, &of_up, true, part, units16);
+    add_gradient(j, &of_up, true, part);
     copy_columns(j, j->x, NULL, j->gathered, slot, count, u, part);
     mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + slot * j->t * j->h, .lda = j->h, .trans_a = true,
                        .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
-    add_gradient(j, &of_down, false, part, units16);
+    add_gradient(j, &of_down, false, part);
     for (int64_t k = slot; k < slot + count; k++) {
       mc_expert_add(x_e->up_bias.grad + u.first, j->sums + k * j->d + u.first, u.count, gate_of(j, k));
     }

@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 #include "compute/kernels.h"
-#include "compute/vector.h"
+#include "compute/activation.h"
 #include "select/features.h"
 #include "select/selector.h"
 
@@ -53,14 +53,13 @@ static moeclip_code forward(mc_compute *cp, const mc_autoencoder *a, const float
   return linear(cp, hidden, n, a->hidden, &a->decoder_weight, &a->decoder_bias, a->dim, y, err);
 }
 
-/* The squared error of a row of y before the sigmoid against x, in pieces of at most PIECE, which are added in double. (The exponential has
- * a loop of its own as in compute/elementwise.c.) */
+/* The squared error of a row of y before the sigmoid against x, in pieces of at most PIECE, which are added in double. */
 enum { PIECE = 256 };
 
 MC_VECTORISED static float squared_error(const float *restrict y, const float *restrict x, int64_t n) {
   float d[PIECE];
-  for (int64_t i = 0; i < n; i++) d[i] = mc_expf(-y[i]);
-  for (int64_t i = 0; i < n; i++) d[i] = 1.0f / (1.0f + d[i]) - x[i];
+  mc_row_sigmoid(y, 1, d, n);
+  for (int64_t i = 0; i < n; i++) d[i] -= x[i];
   return mc_row_dot(d, d, n);
 }
 
@@ -109,9 +108,8 @@ typedef struct output_gradient {
 
 MC_VECTORISED static float gradient_piece(float *restrict y, const float *restrict x, int64_t n, float weight) {
   float s[PIECE], d[PIECE];
-  for (int64_t i = 0; i < n; i++) s[i] = mc_expf(-y[i]);
+  mc_row_sigmoid(y, 1, s, n);
   for (int64_t i = 0; i < n; i++) {
-    s[i] = 1.0f / (1.0f + s[i]);
     d[i] = s[i] - x[i];
     y[i] = weight * d[i] * s[i] * (1.0f - s[i]);
   }

@@ -4,13 +4,12 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "compute/vector.h"
+#include "compute/activation.h"
 #include "select/features.h"
 #include "select/selector.h"
 
 MC_VECTORISED static void sigmoid_range(float *x, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++) x[i] = mc_expf(-x[i]);
-  for (int64_t i = begin; i < end; i++) x[i] = 1.0f / (1.0f + x[i]);
+  mc_row_sigmoid(x + begin, 1, x + begin, end - begin);
 }
 
 static void sigmoid_body(void *context, int64_t begin, int64_t end) { sigmoid_range(context, begin, end); }
