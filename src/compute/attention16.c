@@ -1,167 +1,222 @@
 /*
- * Attention on bfloat16 projections. As in attention.c, one head of one sample is a thread's unit of work; scores and softmax are
- * float32, probabilities and their gradients are rounded to be multiplied. Gradients of keys and values are sums over queries, which are
- * the rows of the large t x t matrices: their products are made transposed, so that only t x head_width matrices need turning.
+ * Attention on bfloat16 projections. One head of one sample is a thread's unit of work: what it reads is laid out as tiles (compute/tiles.h),
+ * then a strip of 32 queries at a time has its scores, softmax and mixture while they are in the core's first cache. Scores and softmax are
+ * float32, probabilities and their gradients are rounded to be multiplied. Gradients of keys and values are sums over queries: a strip's
+ * probabilities and score gradients are kept as tiles, and the products are made turned, so that only [t, head_width] matrices need turning.
  */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-#include "compute/bfloat16.h"
 #include "compute/internal.h"
+#include "compute/tiles.h"
 #include "compute/vector.h"
 
-/* A thread's places in the scratch. */
+enum { STRIP = 32 };
+
+/* A head's sizes: t and head_width in tiles of rows, and as what products sum over; dense rows of each. */
+typedef struct sizes {
+  int64_t t, w, t16, w16, t32, w32, own_t, own_w;
+} sizes;
+
+static sizes sizes_of(const mc_attention *a) {
+  int64_t t = a->t, w = a->head_width;
+  return (sizes){t, w, mc_tiles_of_rows(t), mc_tiles_of_rows(w), mc_tiles_of_k(t), mc_tiles_of_k(w), mc_tiles_of_k(t) * MC_TILE_K,
+                 mc_tiles_of_k(w) * MC_TILE_K};
+}
+
+/* A thread's places in the scratch. Rows: an A, tiles: a B. */
 typedef struct places {
-  float *s, *dp;            /* [t, t] */
-  mc_bfloat16 *p, *ds;      /* [t, ld] */
-  mc_bfloat16 *turned, *out; /* [w, ld] */
+  float *s, *dp;                    /* a strip's, [STRIP, 16 t16] */
+  float *out;                       /* [16 t16, own_w], or [16 w16, 16 t16] */
+  mc_bfloat16 *q_rows, *c_rows;     /* [16 t16, own_w]: queries, gradient of the context */
+  mc_bfloat16 *k_turned, *v_turned; /* tiles [t16][w32] */
+  mc_bfloat16 *k_tiles, *v_tiles;   /* tiles [w16][t32] */
+  mc_bfloat16 *q_turned, *c_turned; /* [16 w16, own_t] */
+  mc_bfloat16 *p_tiles, *ds_tiles;  /* tiles [t16][t32] */
+  mc_bfloat16 *strip;               /* [STRIP, own_t]: probabilities or score gradients */
 } places;
 
-static int64_t row_length(int64_t t) { return (t + 31) / 32 * 32; }
+/* The next place in the scratch, on a cache line of its own; where scratch is NULL, only its size counts. */
+static void *take(char *scratch, size_t *at, int64_t n, size_t each) {
+  void *place = scratch ? scratch + *at : NULL;
+  *at += ((size_t)n * each + 63) / 64 * 64;
+  return place;
+}
+
+/* Lays the places out from `scratch` on; returns their bytes. */
+static size_t lay_out(const sizes *z, char *scratch, places *x) {
+  int64_t rows = z->t16 * MC_TILE_ROWS, columns = z->w16 * MC_TILE_ROWS;
+  size_t at = 0, half = sizeof(mc_bfloat16);
+  x->s = take(scratch, &at, STRIP * rows, sizeof *x->s);
+  x->dp = take(scratch, &at, STRIP * rows, sizeof *x->dp);
+  x->out = take(scratch, &at, rows * z->own_w, sizeof *x->out);
+  x->q_rows = take(scratch, &at, rows * z->own_w, half);
+  x->c_rows = take(scratch, &at, rows * z->own_w, half);
+  x->k_turned = take(scratch, &at, rows * z->own_w, half);
+  x->v_turned = take(scratch, &at, rows * z->own_w, half);
+  x->k_tiles = take(scratch, &at, columns * z->own_t, half);
+  x->v_tiles = take(scratch, &at, columns * z->own_t, half);
+  x->q_turned = take(scratch, &at, columns * z->own_t, half);
+  x->c_turned = take(scratch, &at, columns * z->own_t, half);
+  x->p_tiles = take(scratch, &at, rows * z->own_t, half);
+  x->ds_tiles = take(scratch, &at, rows * z->own_t, half);
+  x->strip = take(scratch, &at, STRIP * z->own_t, half);
+  return at;
+}
 
 static size_t bytes_each(const mc_attention *a) {
-  size_t t = (size_t)a->t, ld = (size_t)row_length(a->t), w = (size_t)a->head_width;
-  return (2 * t * t * sizeof(float) + (2 * t * ld + 2 * w * ld) * sizeof(mc_bfloat16) + 127) / 64 * 64;
-}
-
-size_t mc_attention_scratch16(const mc_compute *cp, const mc_attention *a) { return (size_t)cp->n_threads * bytes_each(a); }
-
-static places places_of(const mc_attention *a, void *scratch) {
-  size_t t = (size_t)a->t, ld = (size_t)row_length(a->t), w = (size_t)a->head_width;
+  sizes z = sizes_of(a);
   places x;
-  x.s = (float *)((char *)scratch + (size_t)omp_get_thread_num() * bytes_each(a));
-  x.dp = x.s + t * t;
-  x.p = (mc_bfloat16 *)(x.dp + t * t);
-  x.ds = x.p + t * ld;
-  x.turned = x.ds + t * ld;
-  x.out = x.turned + w * ld;
-  return x;
+  return lay_out(&z, NULL, &x);
 }
 
-/* Row of products q . k -> probabilities p over the first n of t, 0 behind. Returns log sum exp of the scaled row. */
-MC_VECTORISED static float softmax_row(float *restrict s, int64_t n, int64_t t, float scale, mc_bfloat16 *restrict p) {
-  float largest = mc_row_max(s, n);
-  for (int64_t i = 0; i < n; i++) s[i] = mc_expf((s[i] - largest) * scale);
-  float sum = mc_row_sum(s, n), inverse = 1.0f / sum;
-  for (int64_t i = 0; i < n; i++) p[i] = mc_round_bfloat16(s[i] * inverse);
-  for (int64_t i = n; i < t; i++) p[i] = 0;
+/* One more line: what the caller gives need not begin with one. */
+size_t mc_attention_scratch16(const mc_compute *cp, const mc_attention *a) { return (size_t)cp->n_threads * bytes_each(a) + 63; }
+
+static void places_of(const mc_attention *a, const sizes *z, void *scratch, places *x) {
+  uintptr_t first = ((uintptr_t)scratch + 63) / 64 * 64 - (uintptr_t)scratch;
+  lay_out(z, (char *)scratch + first + (size_t)omp_get_thread_num() * bytes_each(a), x);
+}
+
+/* A row of products q . k -> probabilities p over the first n places, 0 up to `own`. The row is `padded` long, whole vectors: what is behind
+ * n becomes so small that it leaves the sum as it is. Returns log sum exp of the scaled row. */
+MC_VECTORISED static float softmax_row(float *restrict s, int64_t n, int64_t padded, float scale, mc_bfloat16 *restrict p, int64_t own) {
+  for (int64_t i = n; i < padded; i++) s[i] = -INFINITY;
+  float largest = mc_row_max(s, padded);
+  for (int64_t i = 0; i < padded; i++) s[i] = mc_expf((s[i] - largest) * scale);
+  float sum = mc_row_sum(s, padded), inverse = 1.0f / sum;
+  for (int64_t i = 0; i < padded; i++) p[i] = mc_round_bfloat16(s[i] * inverse);
+  for (int64_t i = n; i < own; i++) p[i] = 0;
   return largest * scale + logf(sum);
 }
 
-/* The probabilities that forward had, in s and rounded in p. */
-MC_VECTORISED static void probabilities_again(float *restrict s, float log_sum, int64_t n, int64_t t, float scale,
-                                              mc_bfloat16 *restrict p) {
-  for (int64_t i = 0; i < n; i++) s[i] = mc_expf(s[i] * scale - log_sum);
-  for (int64_t i = n; i < t; i++) s[i] = 0;
-  for (int64_t i = 0; i < t; i++) p[i] = mc_round_bfloat16(s[i]);
+/* A row of products q . k and one of dcontext . v -> the probabilities that forward had, and their scores' gradient
+ * p * (dp - sum(p * dp)) * scale. Both are 0 behind the first n places, all where n is 0: such a row was never computed. */
+MC_INLINE void gradient_row(float *restrict s, float *restrict dp, float log_sum, int64_t n, int64_t padded, float scale) {
+  for (int64_t i = 0; n == 0 && i < padded; i++) s[i] = dp[i] = 0;
+  for (int64_t i = 0; i < padded; i++) s[i] = mc_expf(s[i] * scale - log_sum);
+  for (int64_t i = n; i < padded; i++) s[i] = 0;
+  float dot = mc_row_dot(s, dp, padded);
+  for (int64_t i = 0; i < padded; i++) dp[i] = s[i] * (dp[i] - dot) * scale;
 }
 
-/* ds = p * (dp - sum(p * dp)) * scale. */
-MC_VECTORISED static void score_gradient(const float *restrict p, const float *restrict dp, int64_t n, float scale,
-                                         mc_bfloat16 *restrict ds) {
-  float dot = mc_row_dot(p, dp, n);
-  for (int64_t i = 0; i < n; i++) ds[i] = mc_round_bfloat16(p[i] * (dp[i] - dot) * scale);
-}
-
-/* A square's two halves, shuffled into each other as cards are. SIDE is a power of two: after as many shuffles as it has bits, rows and
- * columns have changed places. */
-enum { SIDE = 16, SHUFFLES = 4 };
-MC_INLINE void shuffle(const mc_bfloat16 *restrict in, mc_bfloat16 *restrict out) {
-  for (int i = 0; i < SIDE * SIDE / 2; i++) {
-    out[2 * i] = in[i];
-    out[2 * i + 1] = in[SIDE * SIDE / 2 + i];
+/* Two rows, rounded and side by side, as a tile has them. */
+MC_INLINE void put_pair(const float *restrict first, const float *restrict second, mc_bfloat16 *restrict out) {
+  for (int c = 0; c < MC_TILE_ROWS; c++) {
+    out[2 * c] = mc_round_bfloat16(first[c]);
+    out[2 * c + 1] = mc_round_bfloat16(second[c]);
   }
 }
 
-/* from [rows, columns] -> to [columns, rows], with ld* elements from a row to the next. */
-MC_VECTORISED static void turn(const mc_bfloat16 *from, int64_t rows, int64_t columns, int64_t ld_from, mc_bfloat16 *to, int64_t ld_to) {
-  mc_bfloat16 square[2][SIDE * SIDE];
-  int64_t whole_rows = rows / SIDE * SIDE, whole_columns = columns / SIDE * SIDE;
-  for (int64_t r = 0; r < whole_rows; r += SIDE) {
-    for (int64_t c = 0; c < whole_columns; c += SIDE) {
-      for (int i = 0; i < SIDE; i++) memcpy(square[0] + i * SIDE, from + (r + i) * ld_from + c, SIDE * sizeof *from);
-      for (int i = 0; i < SHUFFLES; i++) shuffle(square[i % 2], square[(i + 1) % 2]);
-      for (int i = 0; i < SIDE; i++) memcpy(to + (c + i) * ld_to + r, square[SHUFFLES % 2] + i * SIDE, SIDE * sizeof *to);
+/* Queries `row` and the next of a head, at s and dp: both rows' gradients, put into the tiles and ds. n: places that each sees (0: it is no
+ * query, only fills the tile). */
+MC_VECTORISED static void gradient_pair(const sizes *z, int64_t row, const int64_t n[2], const float log_sum[2], float scale, float *s,
+                                        float *dp, const places *x, mc_bfloat16 *ds) {
+  int64_t padded = z->t16 * MC_TILE_ROWS;
+  for (int i = 0; i < 2; i++) gradient_row(s + i * padded, dp + i * padded, log_sum[i], n[i], padded, scale);
+  for (int64_t j = 0; j < z->t16; j++) {
+    const float *p0 = s + j * MC_TILE_ROWS, *d0 = dp + j * MC_TILE_ROWS;
+    put_pair(p0, p0 + padded, mc_tiles_pair(x->p_tiles, z->t32, row, j));
+    put_pair(d0, d0 + padded, mc_tiles_pair(x->ds_tiles, z->t32, row, j));
+  }
+  for (int i = 0; i < 2; i++) {
+    for (int64_t k = 0; k < padded; k++) ds[i * z->own_t + k] = mc_round_bfloat16(dp[i * padded + k]);
+    for (int64_t k = padded; k < z->own_t; k++) ds[i * z->own_t + k] = 0;
+  }
+}
+
+MC_VECTORISED static void round_rows(const float *x, int64_t ldx, int64_t rows, int64_t columns, mc_bfloat16 *out, int64_t ld) {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t i = 0; i < columns; i++) out[r * ld + i] = mc_round_bfloat16(x[r * ldx + i]);
+  }
+}
+
+static int64_t at_most(int64_t x, int64_t most) { return x < most ? x : most; }
+
+static void forward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, int64_t i, const mc_bfloat16 *qkv, mc_bfloat16 *context,
+                         float *log_sum, const places *x) {
+  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, head = i % a->heads;
+  float scale = 1.0f / sqrtf((float)z->w);
+  const mc_bfloat16 *q = qkv + sample * z->t * ld + head * z->w, *k = q + width, *v = k + width;
+  mc_tiles_rows(q, ld, z->t, z->w, z->t16, z->w32, x->q_rows);
+  mc_tiles_of_turned(k, ld, z->t, z->w, x->k_turned);
+  mc_tiles_of(v, ld, z->t, z->w, x->v_tiles);
+  for (int64_t first = 0; first < z->t; first += STRIP) {
+    int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
+    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->q_rows + first * z->own_w, z->own_w, x->k_turned, x->s, padded});
+    for (int64_t r = 0; r < rows; r++) {
+      float of_row = softmax_row(x->s + r * padded, a->causal ? first + r + 1 : z->t, padded, scale, x->strip + r * z->own_t, z->own_t);
+      if (log_sum) log_sum[i * z->t + first + r] = of_row;
     }
-  }
-  for (int64_t c = 0; c < columns; c++) {
-    for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; r++) to[c * ld_to + r] = from[r * ld_from + c];
+    memset(x->strip + rows * z->own_t, 0, (size_t)((m16 * MC_TILE_ROWS - rows) * z->own_t) * sizeof *x->strip);
+    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->v_tiles, x->out, z->own_w});
+    round_rows(x->out, z->own_w, rows, z->w, context + (sample * z->t + first) * width + head * z->w, width);
   }
 }
 
-static bool forward_head(mc_compute *cp, const mc_attention *a, int64_t i, const mc_bfloat16 *qkv, mc_bfloat16 *context, float *log_sum,
-                         const places *x) {
-  int64_t t = a->t, w = a->head_width, width = a->heads * w, ld = 3 * width, own = row_length(t);
-  int64_t sample = i / a->heads, head = i % a->heads;
-  float scale = 1.0f / sqrtf((float)w);
-  const mc_bfloat16 *q = qkv + sample * t * ld + head * w, *k = q + width, *v = k + width;
-  mc_gemm16 scores = {.m = t, .n = t, .k = w, .a = q, .lda = ld, .b = k, .ldb = ld, .trans_b = true, .c = x->s, .ldc = t};
-  if (!mc_gemm16_alone(cp, &scores)) return false;
-  for (int64_t r = 0; r < t; r++) {
-    float row = softmax_row(x->s + r * t, a->causal ? r + 1 : t, t, scale, x->p + r * own);
-    if (log_sum) log_sum[i * t + r] = row;
-  }
-  mc_gemm16 mix = {.m = t, .n = w, .k = t, .a = x->p, .lda = own, .b = v, .ldb = ld, .c16 = context + sample * t * width + head * w,
-                   .ldc = width};
-  return mc_gemm16_alone(cp, &mix);
-}
-
-moeclip_code mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, mc_bfloat16 *context, float *log_sum,
-                                    void *scratch, moeclip_error *err) {
-  bool failed = false;
-  mc_use_threads(cp);
+void mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, mc_bfloat16 *context, float *log_sum,
+                            void *scratch) {
+  sizes z = sizes_of(a);
 #pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
-    places x = places_of(a, scratch);
-    if (!forward_head(cp, a, i, qkv, context, log_sum, &x)) {
-#pragma omp atomic write
-      failed = true;
-    }
+    places x;
+    places_of(a, &z, scratch, &x);
+    forward_head(cp, a, &z, i, qkv, context, log_sum, &x);
   }
-  return failed ? mc_dnnl_fail(err, dnnl_runtime_error, "attention") : MOECLIP_OK;
 }
 
-static bool backward_head(mc_compute *cp, const mc_attention *a, int64_t i, const mc_bfloat16 *qkv, const float *log_sum,
+/* The gradient of queries, and the tiles that those of keys and values are made of. */
+static void backward_strips(const mc_compute *cp, const mc_attention *a, const sizes *z, const float *log_sum, mc_bfloat16 *dq, int64_t ld,
+                            const places *x) {
+  int64_t padded = z->t16 * MC_TILE_ROWS;
+  float scale = 1.0f / sqrtf((float)z->w);
+  for (int64_t first = 0; first < z->t; first += STRIP) {
+    int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
+    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->q_rows + first * z->own_w, z->own_w, x->k_turned, x->s, padded});
+    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->c_rows + first * z->own_w, z->own_w, x->v_turned, x->dp, padded});
+    for (int64_t r = 0; r < STRIP; r += 2) {
+      int64_t seen[2];
+      float sums[2];
+      for (int i = 0; i < 2; i++) {
+        bool is_query = r + i < rows;
+        seen[i] = !is_query ? 0 : a->causal ? first + r + i + 1 : z->t;
+        sums[i] = is_query ? log_sum[first + r + i] : 0;
+      }
+      gradient_pair(z, first + r, seen, sums, scale, x->s + r * padded, x->dp + r * padded, x, x->strip + r * z->own_t);
+    }
+    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->k_tiles, x->out, z->own_w});
+    round_rows(x->out, z->own_w, rows, z->w, dq + first * ld, ld);
+  }
+}
+
+static void backward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, int64_t i, const mc_bfloat16 *qkv, const float *log_sum,
                           const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, const places *x) {
-  int64_t t = a->t, w = a->head_width, width = a->heads * w, ld = 3 * width, own = row_length(t);
-  int64_t sample = i / a->heads, head = i % a->heads, at = sample * t * ld + head * w;
-  float scale = 1.0f / sqrtf((float)w);
-  const mc_bfloat16 *q = qkv + at, *k = q + width, *v = k + width, *dc = dcontext + sample * t * width + head * w;
+  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, head = i % a->heads;
+  int64_t at = sample * z->t * ld + head * z->w;
+  const mc_bfloat16 *q = qkv + at, *k = q + width, *v = k + width, *dc = dcontext + sample * z->t * width + head * z->w;
   mc_bfloat16 *dq = dqkv + at, *dk = dq + width, *dv = dk + width;
-  mc_gemm16 scores = {.m = t, .n = t, .k = w, .a = q, .lda = ld, .b = k, .ldb = ld, .trans_b = true, .c = x->s, .ldc = t};
-  mc_gemm16 of_p = {.m = t, .n = t, .k = w, .a = dc, .lda = width, .b = v, .ldb = ld, .trans_b = true, .c = x->dp, .ldc = t};
-  if (!mc_gemm16_alone(cp, &scores) || !mc_gemm16_alone(cp, &of_p)) return false;
-  for (int64_t r = 0; r < t; r++) {
-    probabilities_again(x->s + r * t, log_sum[i * t + r], a->causal ? r + 1 : t, t, scale, x->p + r * own);
-    /* Masked places have p = 0, which makes their gradient 0. */
-    score_gradient(x->s + r * t, x->dp + r * t, t, scale, x->ds + r * own);
-  }
-  mc_gemm16 of_q = {.m = t, .n = w, .k = t, .a = x->ds, .lda = own, .b = k, .ldb = ld, .c16 = dq, .ldc = ld};
-  mc_gemm16 turned = {.m = w, .n = t, .k = t, .a = x->turned, .lda = own, .ldb = own, .c16 = x->out, .ldc = own};
-  if (!mc_gemm16_alone(cp, &of_q)) return false;
-  turn(dc, t, w, width, x->turned, own);
-  turned.b = x->p;
-  if (!mc_gemm16_alone(cp, &turned)) return false;
-  turn(x->out, w, t, own, dv, ld);
-  turn(q, t, w, ld, x->turned, own);
-  turned.b = x->ds;
-  if (!mc_gemm16_alone(cp, &turned)) return false;
-  turn(x->out, w, t, own, dk, ld);
-  return true;
+  mc_tiles_rows(q, ld, z->t, z->w, z->t16, z->w32, x->q_rows);
+  mc_tiles_rows(dc, width, z->t, z->w, z->t16, z->w32, x->c_rows);
+  mc_tiles_of_turned(k, ld, z->t, z->w, x->k_turned);
+  mc_tiles_of_turned(v, ld, z->t, z->w, x->v_turned);
+  mc_tiles_of(k, ld, z->t, z->w, x->k_tiles);
+  mc_tiles_rows_turned(q, ld, z->t, z->w, z->w16, z->t32, x->q_turned);
+  mc_tiles_rows_turned(dc, width, z->t, z->w, z->w16, z->t32, x->c_turned);
+  backward_strips(cp, a, z, log_sum + i * z->t, dq, ld, x);
+  mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->c_turned, z->own_t, x->p_tiles, x->out, padded});
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, dv, ld);
+  mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->q_turned, z->own_t, x->ds_tiles, x->out, padded});
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, dk, ld);
 }
 
-moeclip_code mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
-                                     const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch, moeclip_error *err) {
-  bool failed = false;
-  mc_use_threads(cp);
+void mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
+                             const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch) {
+  sizes z = sizes_of(a);
 #pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
-    places x = places_of(a, scratch);
-    if (!backward_head(cp, a, i, qkv, log_sum, dcontext, dqkv, &x)) {
-#pragma omp atomic write
-      failed = true;
-    }
+    places x;
+    places_of(a, &z, scratch, &x);
+    backward_head(cp, a, &z, i, qkv, log_sum, dcontext, dqkv, &x);
   }
-  return failed ? mc_dnnl_fail(err, dnnl_runtime_error, "the gradient of attention") : MOECLIP_OK;
 }

@@ -67,9 +67,8 @@ void mc_column_sums16(mc_compute *cp, const mc_bfloat16 *x, int64_t rows, int64_
 
 /* As mc_attention_forward and _backward; softmax and sums are float32. scratch: bytes. */
 size_t mc_attention_scratch16(const mc_compute *cp, const mc_attention *a);
-moeclip_code mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, mc_bfloat16 *context, float *log_sum,
-                                    void *scratch, moeclip_error *err);
-moeclip_code mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
-                                     const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch, moeclip_error *err);
+void mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, mc_bfloat16 *context, float *log_sum, void *scratch);
+void mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
+                             const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch);
 
 #endif

@@ -343,7 +343,8 @@ static moeclip_code make_lanes(mc_compute *cp, moeclip_error *err) {
   for (int t = 0; t < cp->n_threads; t++) {
     mc_compute *lane = cp->lanes[t].cp = calloc(1, sizeof *lane);
     if (!lane) return mc_fail_memory(err, sizeof *lane, "a thread's compute handle");
-    *lane = (mc_compute){.engine = cp->engine, .n_threads = 1, .precision = cp->precision, .native16 = cp->native16, .is_lane = true};
+    *lane = (mc_compute){.engine = cp->engine, .n_threads = 1, .precision = cp->precision, .native16 = cp->native16, .tiles = cp->tiles,
+                          .is_lane = true};
     lane->products = calloc(2, sizeof *lane->products);
     if (!lane->products) return mc_fail_memory(err, 2 * sizeof *lane->products, "a thread's compute handle");
     dnnl_status_t status = dnnl_stream_create(&lane->stream, cp->engine, dnnl_stream_default_flags);
@@ -361,6 +362,7 @@ moeclip_code mc_compute_set_precision(mc_compute *cp, mc_precision precision, mo
   mc_gemm16 g = {.m = 32, .n = 32, .k = 32, .lda = 32, .ldb = 32, .ldc = 32};
   cp->native16 = make_product(cp, &g, &trial) == dnnl_success;
   clear_product(&trial);
+  cp->tiles = mc_tiles_best();
   return make_lanes(cp, err);
 }
 

@@ -5,6 +5,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "compute/compute.h"
+#include "compute/tiles.h"
 
 typedef struct mc_products mc_products; /* bfloat16 primitives: gemm16.c */
 
@@ -16,6 +17,7 @@ struct mc_compute {
   size_t n_copies;
   mc_precision precision;
   bool native16;          /* oneDNN has bfloat16 products for this processor */
+  mc_tile_kind tiles;     /* likewise: what multiplies them */
   mc_products **products; /* [1 + n_threads]: of all threads together, and of each alone; NULL until bfloat16 is asked for */
   mc_lane *lanes;         /* [n_threads]; likewise, and NULL in a lane */
   bool is_lane;           /* the engine is another handle's */

@@ -37,7 +37,8 @@ static moeclip_code attend(mc_compute *cp, const mc_attention *a, const mc_betwe
   if (mc_half(cp)) {
     char *scratch;
     TAKE(scratch, mc_attention_scratch16(cp, a));
-    return mc_attention_forward16(cp, a, qkv, context, log_sum, scratch, err);
+    mc_attention_forward16(cp, a, qkv, context, log_sum, scratch);
+    return MOECLIP_OK;
   }
   float *scratch;
   TAKE(scratch, mc_attention_scratch(cp, a));
@@ -49,7 +50,8 @@ static moeclip_code attend_backward(mc_compute *cp, const mc_attention *a, const
   if (mc_half(cp)) {
     char *scratch;
     TAKE(scratch, mc_attention_scratch16(cp, a));
-    return mc_attention_backward16(cp, a, qkv, log_sum, dcontext, dqkv, scratch, err);
+    mc_attention_backward16(cp, a, qkv, log_sum, dcontext, dqkv, scratch);
+    return MOECLIP_OK;
   }
   float *scratch;
   TAKE(scratch, mc_attention_scratch(cp, a));

@@ -196,8 +196,8 @@ static void test_layers(void) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-static void test_attention(bool causal, int64_t t) {
-  mc_attention a = {2, t, 3, 64, causal};
+static void test_attention(bool causal, int64_t t, int64_t head_width) {
+  mc_attention a = {2, t, 3, head_width, causal};
   int64_t n = a.n * t * a.heads * a.head_width;
   float *qkv = steps_floats(3 * n, 21, 0.8f), *dc = steps_floats(n, 22, 1);
   mc_bfloat16 *qkv16 = malloc((size_t)n * 6), *dc16 = malloc((size_t)n * 2), *context16 = malloc((size_t)n * 2), *dqkv16 = malloc((size_t)n * 6);
@@ -209,12 +209,12 @@ static void test_attention(bool causal, int64_t t) {
   widen(qkv16, 3 * n, qkv);
   widen(dc16, n, dc);
   REQUIRE_OK(mc_attention_forward(cp, &a, qkv, context, log_sum, scratch, &err), err);
-  REQUIRE_OK(mc_attention_forward16(cp, &a, qkv16, context16, log_sum16, scratch16, &err), err);
+  mc_attention_forward16(cp, &a, qkv16, context16, log_sum16, scratch16);
   widen(context16, n, wide);
   CHECK_MSG(distance(wide, context, n) < 6e-3, "attention over %lld: %g", (long long)t, distance(wide, context, n));
   CHECK(distance(log_sum16, log_sum, a.n * t * a.heads) < 1e-5);
   REQUIRE_OK(mc_attention_backward(cp, &a, qkv, log_sum, dc, dqkv, scratch, &err), err);
-  REQUIRE_OK(mc_attention_backward16(cp, &a, qkv16, log_sum16, dc16, dqkv16, scratch16, &err), err);
+  mc_attention_backward16(cp, &a, qkv16, log_sum16, dc16, dqkv16, scratch16);
   widen(dqkv16, 3 * n, wide);
   CHECK_MSG(distance(wide, dqkv, 3 * n) < 1e-2, "gradient of attention over %lld: %g", (long long)t, distance(wide, dqkv, 3 * n));
   void *all[] = {qkv, dc, qkv16, dc16, context16, dqkv16, context, dqkv, log_sum, log_sum16, wide, scratch, scratch16};
@@ -283,6 +283,14 @@ static moeclip_code list(void *context, const char *name, mc_param *p, moeclip_e
   return MOECLIP_OK;
 }
 
+static double size_of(const float *x, int64_t n) {
+  double size = 0;
+  for (int64_t k = 0; k < n; k++) size += (double)x[k] * x[k];
+  return size;
+}
+
+static bool of_router(const char *name) { return strstr(name, "router_list") || strstr(name, "w_noise_list"); }
+
 static void test_step(bool adapters, size_t kept_bytes) {
   run fast, exact;
   gradients a = {.count = 0}, b = {.count = 0};
@@ -299,17 +307,18 @@ static void test_step(bool adapters, size_t kept_bytes) {
     REQUIRE_OK(mc_clip_each(exact.clip, list, &b, &err), err);
   }
   CHECK(a.count == b.count && a.count > 30);
-  double largest = 0, worst = 0;
+  double largest = 0, of_routers = 0, worst = 0;
   const char *which = "";
   for (int i = 0; i < b.count; i++) {
-    double size = 0;
-    for (int64_t k = 0; k < b.n[i]; k++) size += (double)b.of[i][k] * b.of[i][k];
+    double size = size_of(b.of[i], b.n[i]);
     if (size > largest) largest = size;
+    if (of_router(b.name[i]) && size > of_routers) of_routers = size;
   }
   for (int i = 0; i < b.count; i++) {
-    double size = 0;
-    for (int64_t k = 0; k < b.n[i]; k++) size += (double)b.of[i][k] * b.of[i][k];
-    double far = distance(a.of[i], b.of[i], b.n[i]);
+    double size = size_of(b.of[i], b.n[i]), far = distance(a.of[i], b.of[i], b.n[i]);
+    /* A router's gradient is the difference of what two experts give, each rounded: where they are nearly the same, the difference is small
+     * and its error is not. So it is measured against the largest of them. */
+    if (of_router(b.name[i])) far *= sqrt(size / of_routers);
     /* A down projection's gradient goes through the ReLU: a unit within rounding of zero (one of some 200) has all or nothing. */
     if (strstr(b.name[i], "down_proj")) far /= 2;
     if (size <= 1e-6 * largest || far <= worst) continue;
@@ -364,9 +373,12 @@ int main(void) {
   test_packed(12, 33, 50, false);
   test_units();
   test_layers();
-  test_attention(false, 5);
-  test_attention(true, 77);
-  test_attention(false, 197);
+  test_attention(false, 5, 64);
+  test_attention(false, 1, 16);
+  test_attention(true, 33, 88);
+  test_attention(false, 64, 80);
+  test_attention(true, 77, 64);
+  test_attention(false, 197, 64);
   test_copies();
   test_step(true, 0);
   test_step(true, 1);
