@@ -56,6 +56,19 @@ moeclip_code mc_gemm16_run(mc_compute *cp, const mc_gemm16 *g, moeclip_error *er
 /* The same from within a unit of mc_parallel_units. */
 bool mc_gemm16_alone(mc_compute *cp, const mc_gemm16 *g);
 
+/* C[m,n] += A^T B, or, when turned, C[n,m] += B^T A: a weight's gradient, from within a unit of mc_parallel_units. A [k,m] and B [k,n] are
+ * rows of numbers that belong together; the wider one is better in B. scratch: mc_gradient16_scratch bytes, at a multiple of 64. */
+typedef struct mc_gradient16 {
+  int64_t m, n, k;
+  const mc_bfloat16 *a; int64_t lda;
+  const mc_bfloat16 *b; int64_t ldb;
+  float *c; int64_t ldc;
+  bool turned;
+  void *scratch;
+} mc_gradient16;
+size_t mc_gradient16_scratch(int64_t m, int64_t n, int64_t k);
+void mc_gradient16_alone(const mc_compute *cp, const mc_gradient16 *g);
+
 /* As mc_layernorm_forward, rounded. */
 void mc_layernorm_forward16(mc_compute *cp, const float *x, int64_t ldx, const float *weight, const float *bias, int64_t rows, int64_t d,
                             mc_bfloat16 *y, float *mean, float *rstd);

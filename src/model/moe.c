@@ -42,9 +42,8 @@ typedef struct job {
   float *hidden;             /* [n_slots, t, h] */
   float *dhidden;            /* [n_slots, t, h] */
   float *sums;               /* [n_slots, d]: dout summed over a slot's tokens */
-  float *scratch;            /* [threads, scratch_each] */
-  mc_bfloat16 *scratch16;    /* in place of it, where weights' gradients are of rounded numbers */
-  int64_t scratch_each;
+  char *scratch;             /* [threads, scratch_each]: for weights' gradients */
+  int64_t scratch_each, product_bytes;
   mc_bfloat16 *rounded;      /* [threads, rounded_each]: rows of a unit of work, then their hidden units; NULL: float32 */
   int64_t rounded_each, rounded_rows;
   bool failed;
@@ -283,27 +282,28 @@ static void add_dx_sample(void *context, int64_t begin, int64_t end) {
   }
 }
 
-/* A part of the columns of some slots' rows of x or dout: copied, or rounded, to rows PAD further apart, away from powers of two. */
-typedef struct columns {
-  float *f32; /* one of both */
-  mc_bfloat16 *f16;
-} columns;
+/* A part of the columns of some slots' rows of x or dout: copied to rows PAD further apart, away from powers of two. */
+static void copy_columns(const job *j, const float *samples, const float *gathered, int64_t slot, int64_t count, unit u, float *to) {
+  for (int64_t i = 0; i < count; i++) {
+    const float *source = in_place(j) ? samples + j->kept->sample[slot + i] * j->row : gathered + (slot + i) * j->row;
+    for (int64_t r = 0; r < j->t; r++) {
+      memcpy(to + (i * j->t + r) * (u.count + PAD), source + r * j->d + u.first, (size_t)u.count * sizeof *to);
+    }
+  }
+}
 
-/* samples16: samples rounded, or NULL. */
-static void copy_columns(const job *j, const float *samples, const mc_bfloat16 *samples16, const float *gathered, int64_t slot,
-                         int64_t count, unit u, columns to) {
-  int64_t n = u.count;
+/* The same, rounded; samples16: samples as they are when rounded, or NULL. */
+static void round_columns(const job *j, const float *samples, const mc_bfloat16 *samples16, const float *gathered, int64_t slot,
+                          int64_t count, unit u, mc_bfloat16 *to) {
   for (int64_t i = 0; i < count; i++) {
     int64_t sample = j->kept->sample[slot + i] * j->row;
     const float *source = in_place(j) ? samples + sample : gathered + (slot + i) * j->row;
     for (int64_t r = 0; r < j->t; r++) {
-      int64_t at = (i * j->t + r) * (n + PAD), column = r * j->d + u.first;
-      if (to.f32) {
-        memcpy(to.f32 + at, source + column, (size_t)n * sizeof *source);
-      } else if (samples16) {
-        memcpy(to.f16 + at, samples16 + sample + column, (size_t)n * sizeof *samples16);
+      mc_bfloat16 *own = to + (i * j->t + r) * (u.count + PAD);
+      if (samples16 && in_place(j)) {
+        memcpy(own, samples16 + sample + r * j->d + u.first, (size_t)u.count * sizeof *own);
       } else {
-        mc_to_bfloat16_alone(source + column, n, to.f16 + at);
+        mc_to_bfloat16_alone(source + r * j->d + u.first, u.count, own);
       }
     }
   }
@@ -311,20 +311,36 @@ static void copy_columns(const job *j, const float *samples, const mc_bfloat16 *
 
 enum { PARTS = 4 };
 
-/* c [m, n] += a^T b over k rows, one of which is columns and the other, which g has, hidden units; rounded, these go behind the columns. */
-static void add_gradient(job *j, const mc_gemm *g, bool columns_first, columns of) {
-  mc_gemm f = *g;
-  if (of.f32) {
-    if (columns_first) f.a = of.f32;
-    if (!columns_first) f.b = of.f32;
-    need(j, mc_gemm_alone(&f));
-    return;
-  }
-  mc_bfloat16 *units16 = of.f16 + g->k * (columns_first ? g->lda : g->ldb);
-  mc_to_bfloat16_alone(columns_first ? g->b : g->a, g->k * j->h, units16);
-  mc_gemm16 f16 = {.m = g->m, .n = g->n, .k = g->k, .a = columns_first ? of.f16 : units16, .lda = g->lda, .trans_a = true,
-                   .b = columns_first ? units16 : of.f16, .ldb = g->ldb, .c = g->c, .ldc = g->ldc, .accumulate = true};
-  need(j, mc_gemm16_alone(j->cp, &f16));
+/* What slots `slot` on add to columns u of one expert's weights, in float32. */
+static void add_gradients(job *j, unit u, int64_t slot, int64_t count, float *part) {
+  mc_expert *x_e = &j->moe->experts[u.expert];
+  int64_t ld = u.count + PAD, at = slot * j->t * j->h;
+  mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .a = part, .lda = ld, .trans_a = true, .b = j->hidden + at, .ldb = j->h,
+                   .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .accumulate = true};
+  mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + at, .lda = j->h, .trans_a = true, .b = part, .ldb = ld,
+                     .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
+  copy_columns(j, j->dout, j->gradient, slot, count, u, part);
+  need(j, mc_gemm_alone(&of_up));
+  copy_columns(j, j->x, j->gathered, slot, count, u, part);
+  need(j, mc_gemm_alone(&of_down));
+}
+
+/* The same of rounded numbers: columns, then hidden units, then what the product needs. */
+static void add_gradients16(const job *j, unit u, int64_t slot, int64_t count, char *scratch) {
+  mc_expert *x_e = &j->moe->experts[u.expert];
+  int64_t ld = u.count + PAD, at = slot * j->t * j->h;
+  mc_bfloat16 *units = (mc_bfloat16 *)(scratch + j->product_bytes), *columns = units + count * j->t * j->h;
+  mc_gradient16 g = {.m = j->h, .n = u.count, .k = count * j->t, .a = units, .lda = j->h, .b = columns, .ldb = ld,
+                     .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .turned = true, .scratch = scratch};
+  round_columns(j, j->dout, j->dout16, j->gradient, slot, count, u, columns);
+  mc_to_bfloat16_alone(j->hidden + at, g.k * j->h, units);
+  mc_gradient16_alone(j->cp, &g);
+  g.c = x_e->down_weight.grad + u.first;
+  g.ldc = j->d;
+  g.turned = false;
+  round_columns(j, j->x, NULL, j->gathered, slot, count, u, columns);
+  mc_to_bfloat16_alone(j->dhidden + at, g.k * j->h, units);
+  mc_gradient16_alone(j->cp, &g);
 }
 
 /* Unit u: columns [first, first + count) of the width of one expert: of up_weight its rows, of down_weight its columns. */
@@ -333,19 +349,14 @@ static void weights_unit(void *context, int64_t i, int thread) {
   unit u = j->units[i];
   mc_expert *x_e = &j->moe->experts[u.expert];
   int32_t end = j->kept->first[u.expert + 1];
-  int64_t each = GRADIENT_ROWS / j->t > 0 ? GRADIENT_ROWS / j->t : 1, ld = u.count + PAD;
-  columns part = {j->scratch16 ? NULL : j->scratch + thread * j->scratch_each,
-                  j->scratch16 ? j->scratch16 + thread * j->scratch_each : NULL};
+  int64_t each = GRADIENT_ROWS / j->t > 0 ? GRADIENT_ROWS / j->t : 1;
   for (int64_t slot = j->kept->first[u.expert]; slot < end; slot += each) {
     int64_t count = end - slot < each ? end - slot : each;
-    copy_columns(j, j->dout, j->dout16, j->gradient, slot, count, u, part);
-    mc_gemm of_up = {.m = u.count, .n = j->h, .k = count * j->t, .lda = ld, .trans_a = true, .b = j->hidden + slot * j->t * j->h,
-                     .ldb = j->h, .c = x_e->up_weight.grad + u.first * j->h, .ldc = j->h, .accumulate = true};
-    add_gradient(j, &of_up, true, part);
-    copy_columns(j, j->x, NULL, j->gathered, slot, count, u, part);
-    mc_gemm of_down = {.m = j->h, .n = u.count, .k = count * j->t, .a = j->dhidden + slot * j->t * j->h, .lda = j->h, .trans_a = true,
-                       .ldb = ld, .c = x_e->down_weight.grad + u.first, .ldc = j->d, .accumulate = true};
-    add_gradient(j, &of_down, false, part);
+    if (j->rounded) {
+      add_gradients16(j, u, slot, count, j->scratch + thread * j->scratch_each);
+    } else {
+      add_gradients(j, u, slot, count, (float *)(j->scratch + thread * j->scratch_each));
+    }
     for (int64_t k = slot; k < slot + count; k++) {
       mc_expert_add(x_e->up_bias.grad + u.first, j->sums + k * j->d + u.first, u.count, gate_of(j, k));
     }
@@ -369,14 +380,11 @@ static moeclip_code weights_backward(job *j, mc_arena *arena, moeclip_error *err
       j->units[j->n_units++] = (unit){e, (int32_t)at, (int32_t)(j->d - at < part ? j->d - at : part)};
     }
   }
-  /* Short rows come in products of many sizes, each of which bfloat16 would make a primitive for. */
-  if (j->rounded && in_place(j)) {
-    j->scratch_each = rows * (part + PAD + j->h);
-    TAKE(j->scratch16, mc_compute_threads(j->cp) * j->scratch_each);
-  } else {
-    j->scratch_each = rows * (part + PAD);
-    TAKE(j->scratch, mc_compute_threads(j->cp) * j->scratch_each);
-  }
+  j->product_bytes = j->rounded ? (int64_t)mc_gradient16_scratch(j->h, part, rows) : 0;
+  j->scratch_each = j->rounded ? j->product_bytes + rows * (part + PAD + j->h) * (int64_t)sizeof(mc_bfloat16)
+                               : rows * (part + PAD) * (int64_t)sizeof(float);
+  j->scratch_each = (j->scratch_each + 63) / 64 * 64;
+  TAKE(j->scratch, mc_compute_threads(j->cp) * j->scratch_each);
   mc_parallel_units(j->cp, j->n_units, weights_unit, j);
   return MOECLIP_OK;
 }

@@ -223,6 +223,36 @@ static void test_attention(bool causal, int64_t t, int64_t head_width) {
 
 /* --- whole steps -------------------------------------------------------------------------------------------------------------------- */
 
+/* C += A^T B, either way round, against sums in double. */
+static void test_gradient(int64_t m, int64_t n, int64_t k, bool turned) {
+  int64_t lda = m + 2, ldb = n + 3, ldc = (turned ? m : n) + 5, rows = turned ? n : m;
+  float *a = steps_floats(k * lda, 51, 1), *b = steps_floats(k * ldb, 52, 1), *c = steps_floats(rows * ldc, 53, 1);
+  float *before = malloc((size_t)(rows * ldc) * sizeof *before);
+  mc_bfloat16 *a16 = malloc((size_t)(k * lda) * 2), *b16 = malloc((size_t)(k * ldb) * 2);
+  void *scratch = aligned_alloc(64, (mc_gradient16_scratch(m, n, k) + 63) / 64 * 64);
+  double worst = 0;
+  int64_t touched = 0;
+  memcpy(before, c, (size_t)(rows * ldc) * sizeof *c);
+  mc_to_bfloat16_alone(a, k * lda, a16);
+  mc_to_bfloat16_alone(b, k * ldb, b16);
+  mc_gradient16_alone(cp, &(mc_gradient16){m, n, k, a16, lda, b16, ldb, c, ldc, turned, scratch});
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t i = 0; i < ldc; i++) {
+      double sum = before[r * ldc + i];
+      int64_t of_a = turned ? i : r, of_b = turned ? r : i;
+      if (i >= ldc - 5) {
+        touched += c[r * ldc + i] != before[r * ldc + i];
+        continue;
+      }
+      for (int64_t j = 0; j < k; j++) sum += (double)mc_from_bfloat16(a16[j * lda + of_a]) * (double)mc_from_bfloat16(b16[j * ldb + of_b]);
+      worst = fmax(worst, fabs(sum - (double)c[r * ldc + i]));
+    }
+  }
+  CHECK_MSG(worst < 1e-5 * (double)k && touched == 0, "%lldx%lld over %lld: %g", (long long)m, (long long)n, (long long)k, worst);
+  void *all[] = {a, b, c, before, a16, b16, scratch};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
 typedef struct run {
   mc_clip *clip;
   mc_adapters *adapters;
@@ -379,6 +409,10 @@ int main(void) {
   test_attention(false, 64, 80);
   test_attention(true, 77, 64);
   test_attention(false, 197, 64);
+  for (int turned = 0; turned < 2; turned++) {
+    test_gradient(64, 192, 394, turned);
+    test_gradient(10, 33, 7, turned);
+  }
   test_copies();
   test_step(true, 0);
   test_step(true, 1);
