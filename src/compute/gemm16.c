@@ -15,7 +15,7 @@ enum { SLOTS = 512, MOST = 384 };
 
 struct mc_packed16 {
   int64_t k, n;
-  dnnl_memory_desc_t desc; /* NULL: plain, [k, n], where the processor has no bfloat16 */
+  dnnl_memory_desc_t desc; /* NULL: plain, [k, n], where oneDNN does not multiply it (is_native) */
   void *data;
 };
 
@@ -203,6 +203,10 @@ static dnnl_status_t run(mc_compute *cp, const mc_gemm16 *g) {
   return status;
 }
 
+/* oneDNN's AMX products multiply pairs along k, and its newer versions (seen with 3.12) take for an odd one's last partner whatever stands
+ * behind A's row, times 0: not a number, where that is none. */
+static bool is_native(const mc_compute *cp, const mc_gemm16 *g) { return cp->native16 && (g->trans_a || g->k % 2 == 0); }
+
 /* --- packed matrices ----------------------------------------------------------------------------------------------------------------- */
 
 /* The order that oneDNN would choose for B in a product of many rows. */
@@ -253,14 +257,15 @@ moeclip_code mc_packed16_create(mc_compute *cp, const float *value, int64_t k, i
   if (!p) return mc_fail_memory(err, sizeof *p, "a packed weight");
   *p = (mc_packed16){.k = k, .n = n};
   dnnl_status_t status = dnnl_success;
+  bool ordered = is_native(cp, &(mc_gemm16){.k = k});
   mc_use_threads(cp);
-  if (cp->native16) {
+  if (ordered) {
     status = best_order(cp, k, n, &p->desc);
     if (status == dnnl_success) n_bytes = dnnl_memory_desc_get_size(p->desc);
   }
   if (status == dnnl_success && !(p->data = mc_aligned_alloc(n_bytes, 1))) status = dnnl_out_of_memory;
-  if (status == dnnl_success && cp->native16) status = reorder(cp, value, trans_b, p);
-  if (status == dnnl_success && !cp->native16) {
+  if (status == dnnl_success && ordered) status = reorder(cp, value, trans_b, p);
+  if (status == dnnl_success && !ordered) {
     mc_bfloat16 *to = p->data;
     for (int64_t i = 0; i < k; i++) {
       for (int64_t j = 0; j < n; j++) to[i * n + j] = mc_round_bfloat16(trans_b ? value[j * k + i] : value[i * n + j]);
@@ -315,13 +320,13 @@ static dnnl_status_t emulate(mc_compute *cp, const mc_gemm16 *given, bool alone)
 moeclip_code mc_gemm16_run(mc_compute *cp, const mc_gemm16 *g, moeclip_error *err) {
   if (g->m == 0 || g->n == 0) return MOECLIP_OK;
   mc_use_threads(cp);
-  dnnl_status_t status = cp->native16 ? run(cp, g) : emulate(cp, g, false);
+  dnnl_status_t status = is_native(cp, g) ? run(cp, g) : emulate(cp, g, false);
   return status == dnnl_success ? MOECLIP_OK : mc_dnnl_fail(err, status, "a bfloat16 matrix product");
 }
 
 bool mc_gemm16_alone(mc_compute *cp, const mc_gemm16 *g) {
   if (g->m == 0 || g->n == 0) return true;
-  return (cp->native16 ? run(cp, g) : emulate(cp, g, true)) == dnnl_success;
+  return (is_native(cp, g) ? run(cp, g) : emulate(cp, g, true)) == dnnl_success;
 }
 
 /* --- choosing ----------------------------------------------------------------------------------------------------------------------- */

@@ -87,6 +87,35 @@ static void check_product(const shape *s, bool alone) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
+/* What stands behind an odd row's end, no number here, is none of the product's business. */
+static void test_behind_rows(void) {
+  enum { M = 33, N = 64, K = 37, LDA = 48 };
+  float *b = steps_floats(K * N, 61, 1), c[M * N];
+  mc_bfloat16 a[M * LDA], b16[K * N];
+  mc_packed16 *packed;
+  int wrong = 0;
+  memset(a, 0xff, sizeof a);
+  for (int r = 0; r < M; r++) {
+    for (int k = 0; k < K; k++) a[r * LDA + k] = mc_round_bfloat16((float)(r % 5) - 2);
+  }
+  mc_to_bfloat16_alone(b, K * N, b16);
+  REQUIRE_OK(mc_packed16_create(cp, b, K, N, false, &packed, &err), err);
+  for (int how = 0; how < 2; how++) {
+    mc_gemm16 g = {.m = M, .n = N, .k = K, .a = a, .lda = LDA, .b = how ? NULL : b16, .ldb = N, .packed = how ? packed : NULL, .c = c, .ldc = N};
+    CHECK(mc_gemm16_alone(cp, &g));
+    for (int r = 0; r < M; r++) {
+      for (int i = 0; i < N; i++) {
+        double sum = 0;
+        for (int k = 0; k < K; k++) sum += (double)mc_from_bfloat16(b16[k * N + i]) * (r % 5 - 2);
+        wrong += !(fabs(sum - (double)c[r * N + i]) < 1e-4);
+      }
+    }
+  }
+  CHECK_MSG(wrong == 0, "%d of %d numbers", wrong, 2 * M * N);
+  mc_packed16_destroy(packed);
+  free(b);
+}
+
 /* A packed matrix gives what the plain one gives, stored either way. */
 static void test_packed(int64_t m, int64_t n, int64_t k, bool trans_b) {
   float *a = steps_floats(m * k, 41, 1), *b = steps_floats(n * k, 42, 1), *c = calloc((size_t)(m * n), 4), *expected = calloc((size_t)(m * n), 4);
@@ -204,6 +233,7 @@ static void test_attention(bool causal, int64_t t, int64_t head_width) {
   float *context = calloc((size_t)n, 4), *dqkv = calloc((size_t)n, 12), *log_sum = calloc((size_t)(a.n * t * a.heads), 4), *log_sum16 = calloc((size_t)(a.n * t * a.heads), 4);
   float *wide = calloc((size_t)n, 12), *scratch = malloc(mc_attention_scratch(cp, &a) * sizeof *scratch);
   void *scratch16 = malloc(mc_attention_scratch16(cp, &a));
+  memset(scratch16, 0xff, mc_attention_scratch16(cp, &a)); /* none of it is a number */
   mc_to_bfloat16(cp, qkv, 3 * n, qkv16);
   mc_to_bfloat16(cp, dc, n, dc16);
   widen(qkv16, 3 * n, qkv);
@@ -401,6 +431,7 @@ int main(void) {
   test_packed(1, 77, 130, true);
   test_packed(591, 64, 192, false);
   test_packed(12, 33, 50, false);
+  test_behind_rows();
   test_units();
   test_layers();
   test_attention(false, 5, 64);
