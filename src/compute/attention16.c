@@ -29,7 +29,7 @@ static sizes sizes_of(const mc_attention *a) {
 typedef struct places {
   float *s, *dp;                    /* a strip's, [STRIP, 16 t16] */
   float *out;                       /* [16 t16, own_w], or [16 w16, 16 t16] */
-  mc_bfloat16 *q_rows, *c_rows;     /* [16 t16, own_w]: queries, gradient of the context */
+  mc_bfloat16 *rows;                /* a strip's queries or their context's gradient, [STRIP, own_w] */
   mc_bfloat16 *k_turned, *v_turned; /* tiles [t16][w32] */
   mc_bfloat16 *k_tiles, *v_tiles;   /* tiles [w16][t32] */
   mc_bfloat16 *q_turned, *c_turned; /* [16 w16, own_t] */
@@ -51,8 +51,7 @@ static size_t lay_out(const sizes *z, char *scratch, places *x) {
   x->s = take(scratch, &at, STRIP * rows, sizeof *x->s);
   x->dp = take(scratch, &at, STRIP * rows, sizeof *x->dp);
   x->out = take(scratch, &at, rows * z->own_w, sizeof *x->out);
-  x->q_rows = take(scratch, &at, rows * z->own_w, half);
-  x->c_rows = take(scratch, &at, rows * z->own_w, half);
+  x->rows = take(scratch, &at, STRIP * z->own_w, half);
   x->k_turned = take(scratch, &at, rows * z->own_w, half);
   x->v_turned = take(scratch, &at, rows * z->own_w, half);
   x->k_tiles = take(scratch, &at, columns * z->own_t, half);
@@ -103,10 +102,8 @@ MC_INLINE void gradient_row(float *restrict s, float *restrict dp, float log_sum
 
 /* Two rows, rounded and side by side, as a tile has them. */
 MC_INLINE void put_pair(const float *restrict first, const float *restrict second, mc_bfloat16 *restrict out) {
-  for (int c = 0; c < MC_TILE_ROWS; c++) {
-    out[2 * c] = mc_round_bfloat16(first[c]);
-    out[2 * c + 1] = mc_round_bfloat16(second[c]);
-  }
+  mc_tile_pair *pairs = (mc_tile_pair *)out;
+  MC_EACH_LANE(c) pairs[c] = mc_tile_pair_of(mc_round_bfloat16(first[c]), mc_round_bfloat16(second[c]));
 }
 
 /* Queries `row` and the next of a head, at s and dp: both rows' gradients, put into the tiles and ds. n: places that each sees (0: it is no
@@ -132,26 +129,42 @@ MC_VECTORISED static void round_rows(const float *x, int64_t ldx, int64_t rows, 
   }
 }
 
+/* A head of a sample: where it stands in the projections, their gradients and the context's. ld, width: elements from a token to the next. */
+typedef struct head {
+  int64_t ld, width;
+  const mc_bfloat16 *q, *k, *v, *dc;
+  mc_bfloat16 *dq, *dk, *dv;
+} head;
+
 static int64_t at_most(int64_t x, int64_t most) { return x < most ? x : most; }
+
+/* products = (rows `first` on of x) times a turned matrix. A whole strip is read where it stands, others with zeros around them. */
+static void multiply_strip(const mc_compute *cp, const sizes *z, const mc_bfloat16 *x, int64_t ld, int64_t first, const mc_bfloat16 *turned,
+                           const places *p, float *products) {
+  int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
+  bool whole = rows == STRIP && z->w == z->own_w;
+  if (!whole) mc_tiles_rows(x + first * ld, ld, rows, z->w, m16, z->w32, p->rows);
+  mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, whole ? x + first * ld : p->rows, whole ? ld : z->own_w, turned,
+                                                  products, z->t16 * MC_TILE_ROWS});
+}
 
 static void forward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, int64_t i, const mc_bfloat16 *qkv, mc_bfloat16 *context,
                          float *log_sum, const places *x) {
-  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, head = i % a->heads;
+  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, first_column = i % a->heads * z->w;
   float scale = 1.0f / sqrtf((float)z->w);
-  const mc_bfloat16 *q = qkv + sample * z->t * ld + head * z->w, *k = q + width, *v = k + width;
-  mc_tiles_rows(q, ld, z->t, z->w, z->t16, z->w32, x->q_rows);
+  const mc_bfloat16 *q = qkv + sample * z->t * ld + first_column, *k = q + width, *v = k + width;
   mc_tiles_of_turned(k, ld, z->t, z->w, x->k_turned);
   mc_tiles_of(v, ld, z->t, z->w, x->v_tiles);
   for (int64_t first = 0; first < z->t; first += STRIP) {
     int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
-    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->q_rows + first * z->own_w, z->own_w, x->k_turned, x->s, padded});
+    multiply_strip(cp, z, q, ld, first, x->k_turned, x, x->s);
     for (int64_t r = 0; r < rows; r++) {
       float of_row = softmax_row(x->s + r * padded, a->causal ? first + r + 1 : z->t, padded, scale, x->strip + r * z->own_t, z->own_t);
       if (log_sum) log_sum[i * z->t + first + r] = of_row;
     }
     memset(x->strip + rows * z->own_t, 0, (size_t)((m16 * MC_TILE_ROWS - rows) * z->own_t) * sizeof *x->strip);
     mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->v_tiles, x->out, z->own_w});
-    round_rows(x->out, z->own_w, rows, z->w, context + (sample * z->t + first) * width + head * z->w, width);
+    round_rows(x->out, z->own_w, rows, z->w, context + (sample * z->t + first) * width + first_column, width);
   }
 }
 
@@ -167,14 +180,14 @@ void mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bflo
 }
 
 /* The gradient of queries, and the tiles that those of keys and values are made of. */
-static void backward_strips(const mc_compute *cp, const mc_attention *a, const sizes *z, const float *log_sum, mc_bfloat16 *dq, int64_t ld,
+static void backward_strips(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, const float *log_sum,
                             const places *x) {
   int64_t padded = z->t16 * MC_TILE_ROWS;
   float scale = 1.0f / sqrtf((float)z->w);
   for (int64_t first = 0; first < z->t; first += STRIP) {
     int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
-    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->q_rows + first * z->own_w, z->own_w, x->k_turned, x->s, padded});
-    mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->t16, z->w32, x->c_rows + first * z->own_w, z->own_w, x->v_turned, x->dp, padded});
+    multiply_strip(cp, z, h->q, h->ld, first, x->k_turned, x, x->s);
+    multiply_strip(cp, z, h->dc, h->width, first, x->v_turned, x, x->dp);
     for (int64_t r = 0; r < STRIP; r += 2) {
       int64_t seen[2];
       float sums[2];
@@ -186,37 +199,36 @@ static void backward_strips(const mc_compute *cp, const mc_attention *a, const s
       gradient_pair(z, first + r, seen, sums, scale, x->s + r * padded, x->dp + r * padded, x, x->strip + r * z->own_t);
     }
     mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->k_tiles, x->out, z->own_w});
-    round_rows(x->out, z->own_w, rows, z->w, dq + first * ld, ld);
+    round_rows(x->out, z->own_w, rows, z->w, h->dq + first * h->ld, h->ld);
   }
 }
 
-static void backward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, int64_t i, const mc_bfloat16 *qkv, const float *log_sum,
-                          const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, const places *x) {
-  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, head = i % a->heads;
-  int64_t at = sample * z->t * ld + head * z->w;
-  const mc_bfloat16 *q = qkv + at, *k = q + width, *v = k + width, *dc = dcontext + sample * z->t * width + head * z->w;
-  mc_bfloat16 *dq = dqkv + at, *dk = dq + width, *dv = dk + width;
-  mc_tiles_rows(q, ld, z->t, z->w, z->t16, z->w32, x->q_rows);
-  mc_tiles_rows(dc, width, z->t, z->w, z->t16, z->w32, x->c_rows);
-  mc_tiles_of_turned(k, ld, z->t, z->w, x->k_turned);
-  mc_tiles_of_turned(v, ld, z->t, z->w, x->v_turned);
-  mc_tiles_of(k, ld, z->t, z->w, x->k_tiles);
-  mc_tiles_rows_turned(q, ld, z->t, z->w, z->w16, z->t32, x->q_turned);
-  mc_tiles_rows_turned(dc, width, z->t, z->w, z->w16, z->t32, x->c_turned);
-  backward_strips(cp, a, z, log_sum + i * z->t, dq, ld, x);
+static void backward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, const float *log_sum, const places *x) {
+  int64_t padded = z->t16 * MC_TILE_ROWS;
+  mc_tiles_of_turned(h->k, h->ld, z->t, z->w, x->k_turned);
+  mc_tiles_of_turned(h->v, h->ld, z->t, z->w, x->v_turned);
+  mc_tiles_of(h->k, h->ld, z->t, z->w, x->k_tiles);
+  mc_tiles_rows_turned(h->q, h->ld, z->t, z->w, z->w16, z->t32, x->q_turned);
+  mc_tiles_rows_turned(h->dc, h->width, z->t, z->w, z->w16, z->t32, x->c_turned);
+  backward_strips(cp, a, z, h, log_sum, x);
   mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->c_turned, z->own_t, x->p_tiles, x->out, padded});
-  mc_tiles_round_turned(x->out, padded, z->w, z->t, dv, ld);
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, h->dv, h->ld);
   mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->q_turned, z->own_t, x->ds_tiles, x->out, padded});
-  mc_tiles_round_turned(x->out, padded, z->w, z->t, dk, ld);
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, h->dk, h->ld);
 }
 
 void mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
                              const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch) {
   sizes z = sizes_of(a);
+  int64_t width = a->heads * z.w;
 #pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
     places x;
     places_of(a, &z, scratch, &x);
-    backward_head(cp, a, &z, i, qkv, log_sum, dcontext, dqkv, &x);
+    int64_t at = i / a->heads * a->t * 3 * width + i % a->heads * z.w;
+    head h = {.ld = 3 * width, .width = width, .q = qkv + at, .k = qkv + at + width, .v = qkv + at + 2 * width,
+              .dc = dcontext + i / a->heads * a->t * width + i % a->heads * z.w, .dq = dqkv + at, .dk = dqkv + at + width,
+              .dv = dqkv + at + 2 * width};
+    backward_head(cp, a, &z, &h, log_sum + i * a->t, &x);
   }
 }

@@ -21,14 +21,13 @@ void mc_tiles_rows(const mc_bfloat16 *x, int64_t ld, int64_t rows, int64_t colum
   memset(out + rows * own, 0, (size_t)((m16 * MC_TILE_ROWS - rows) * own) * sizeof *x);
 }
 
-/* Two rows side by side, of which the second may be missing. */
+/* Two rows side by side. */
 MC_INLINE void put_pair(const mc_bfloat16 *restrict first, const mc_bfloat16 *restrict second, mc_bfloat16 *restrict out) {
-  for (int c = 0; c < MC_TILE_ROWS; c++) {
-    out[2 * c] = first[c];
-    out[2 * c + 1] = second[c];
-  }
+  mc_tile_pair *pairs = (mc_tile_pair *)out;
+  MC_EACH_LANE(c) pairs[c] = mc_tile_pair_of(first[c], second[c]);
 }
 
+/* What a row that is missing holds. */
 static const mc_bfloat16 nothing[MC_TILE_ROWS];
 
 MC_VECTORISED void mc_tiles_of(const mc_bfloat16 *x, int64_t ld, int64_t k, int64_t n, mc_bfloat16 *out) {
@@ -134,8 +133,6 @@ static place place_of(const mc_tile_product *p, int64_t i, int64_t j) {
   return (place){p->a + i * MC_TILE_ROWS * p->lda, p->b + j * p->k32 * MC_TILE, p->c + i * MC_TILE_ROWS * p->ldc + j * MC_TILE_ROWS};
 }
 
-/* Two bfloat16 numbers, read where they stand: a copy of them would be read before it is written out. */
-typedef uint32_t __attribute__((may_alias)) two_numbers;
 MC_INLINE float widen_bits(uint32_t bits) {
   union { uint32_t u; float f; } x = {bits};
   return x.f;
@@ -146,7 +143,8 @@ enum { PLAIN_ROWS = 4 };
 MC_VECTORISED static void plain(const mc_bfloat16 *a, int64_t lda, const mc_bfloat16 *b, int64_t k32, float *c, int64_t ldc) {
   float sum[PLAIN_ROWS][MC_LANES] = {{0}};
   for (int64_t k = 0; k < k32 * MC_TILE_K; k += 2, b += MC_TILE_K) {
-    const two_numbers *pairs = (const two_numbers *)b;
+    /* Read where they stand: a copy of them would be read before it is written out. */
+    const mc_tile_pair *pairs = (const mc_tile_pair *)b;
     float even[MC_LANES], odd[MC_LANES];
     MC_EACH_LANE(i) even[i] = widen_bits(pairs[i] << 16);
     MC_EACH_LANE(i) odd[i] = widen_bits(pairs[i] & 0xffff0000u);

@@ -31,6 +31,11 @@ typedef struct mc_tile_product {
 } mc_tile_product;
 void mc_tiles_multiply(mc_tile_kind kind, const mc_tile_product *p);
 
+/* Two numbers of a tile, side by side, as they stand in memory on a little-endian processor. */
+typedef uint32_t __attribute__((may_alias)) mc_tile_pair;
+static inline uint32_t mc_tile_pair_of(mc_bfloat16 even, mc_bfloat16 odd) { return (uint32_t)even | (uint32_t)odd << 16; }
+_Static_assert(sizeof(mc_tile_pair) == 2 * sizeof(mc_bfloat16), "a pair is two numbers");
+
 /* x [rows, columns], ld elements from a row to the next -> the same with zeros around it, [16 m16, 32 k32], dense: an A. */
 void mc_tiles_rows(const mc_bfloat16 *x, int64_t ld, int64_t rows, int64_t columns, int64_t m16, int64_t k32, mc_bfloat16 *out);
 /* x [k, n] -> tiles of B = x. */

@@ -28,6 +28,8 @@ layernorm16 3.4
 dot_rows 1.4
 attention 44
 attention_backward 96
+attention16 87
+attention_backward16 210
 TEXT
 awk -v elements=$((32 * 768)) '
   NR == FNR { usual[$1] = $2; next }

@@ -292,6 +292,16 @@ typedef struct run {
 enum { N = 10, CLASSES = 6 };
 static const mc_clip_sizes sizes = {32, 8, 3, 64, 256, 12, 50, 3, 64, 256, 32, MC_QUICK_GELU, 2, 2};
 
+static bool of_router(const char *name) { return strstr(name, "router_list") || strstr(name, "w_noise_list"); }
+
+/* Small gates depend on the last bits of a router's input, by as much as its numbers are large: no matter of products. */
+static moeclip_code calm_routers(void *context, const char *name, mc_param *p, moeclip_error *e) {
+  (void)context;
+  (void)e;
+  for (int64_t i = 0; of_router(name) && i < p->n; i++) p->value[i] *= 0.1f;
+  return MOECLIP_OK;
+}
+
 static void make_run(run *r, bool adapters) {
   uint64_t index = 0;
   *r = (run){0};
@@ -306,6 +316,7 @@ static void make_run(run *r, bool adapters) {
   REQUIRE_OK(mc_adapters_create(&a, sizes.visual_layers, 64, sizes.text_layers, 64, 5, &r->adapters, &err), err);
   REQUIRE_OK(mc_adapters_add_router(r->adapters, &err), err);
   REQUIRE_OK(mc_adapters_each(r->adapters, steps_shake, &index, &err), err);
+  REQUIRE_OK(mc_adapters_each(r->adapters, calm_routers, NULL, &err), err);
   REQUIRE_OK(mc_adapters_train(r->adapters, 0, false, &err), err);
 }
 
@@ -348,8 +359,6 @@ static double size_of(const float *x, int64_t n) {
   for (int64_t k = 0; k < n; k++) size += (double)x[k] * x[k];
   return size;
 }
-
-static bool of_router(const char *name) { return strstr(name, "router_list") || strstr(name, "w_noise_list"); }
 
 static void test_step(bool adapters, size_t kept_bytes) {
   run fast, exact;
