@@ -125,8 +125,10 @@ AMX_INLINE void strip_by_panel(const job *j, const work *w, int64_t strip, int64
   store_sums(sums);
   if (k + j->kernel->k_block < j->of->k) return;
   for (int r = 0; r < STRIP; r++) {
-    __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(sums + r * PANEL + 16), _mm512_loadu_ps(sums + r * PANEL));
-    _mm512_storeu_si512(w->out + (strip * STRIP + r) * j->of->n + panel * PANEL, (__m512i)both);
+    mc_bfloat16 *to = w->out + (strip * STRIP + r) * j->of->n + panel * PANEL;
+    for (int half = 0; half < PANEL; half += 16) {
+      _mm256_storeu_si256((__m256i *)(void *)(to + half), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(sums + r * PANEL + half)));
+    }
   }
 }
 
