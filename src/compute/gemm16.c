@@ -331,14 +331,7 @@ bool mc_gemm16_alone(mc_compute *cp, const mc_gemm16 *g) {
 
 /* --- choosing ----------------------------------------------------------------------------------------------------------------------- */
 
-bool mc_compute_fast_bfloat16(void) {
-#if defined(__x86_64__)
-  int isa = (int)dnnl_get_effective_cpu_isa(), amx = (int)dnnl_cpu_isa_avx512_core_amx;
-  return (isa & amx) == amx;
-#else
-  return false;
-#endif
-}
+bool mc_compute_fast_bfloat16(void) { return mc_tiles_best() == MC_TILES_AMX; }
 
 mc_precision mc_compute_precision(const mc_compute *cp) { return cp->precision; }
 
