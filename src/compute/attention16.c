@@ -64,18 +64,17 @@ static size_t lay_out(const sizes *z, char *scratch, places *x) {
   return at;
 }
 
-static size_t bytes_each(const mc_attention *a) {
+size_t mc_attention_scratch16(const mc_compute *cp, const mc_attention *a) {
   sizes z = sizes_of(a);
   places x;
-  return lay_out(&z, NULL, &x);
+  return (size_t)cp->n_threads * lay_out(&z, NULL, &x) + 63; /* what the caller gives need not begin with a line */
 }
 
-/* One more line: what the caller gives need not begin with one. */
-size_t mc_attention_scratch16(const mc_compute *cp, const mc_attention *a) { return (size_t)cp->n_threads * bytes_each(a) + 63; }
-
-static void places_of(const mc_attention *a, const sizes *z, void *scratch, places *x) {
+static places places_of(const sizes *z, void *scratch) {
+  places x;
   uintptr_t first = ((uintptr_t)scratch + 63) / 64 * 64 - (uintptr_t)scratch;
-  lay_out(z, (char *)scratch + first + (size_t)omp_get_thread_num() * bytes_each(a), x);
+  lay_out(z, (char *)scratch + first + (size_t)omp_get_thread_num() * lay_out(z, NULL, &x), &x);
+  return x;
 }
 
 /* A row of products q . k -> probabilities p over the first n places, 0 up to `own`. The row is `padded` long, whole vectors: what is behind
@@ -118,23 +117,27 @@ MC_VECTORISED static void gradient_pair(const sizes *z, int64_t row, const int64
     put_pair(d0, d0 + padded, mc_tiles_pair(x->ds_tiles, z->t32, row, j));
   }
   for (int i = 0; i < 2; i++) {
-    for (int64_t k = 0; k < padded; k++) ds[i * z->own_t + k] = mc_round_bfloat16(dp[i * padded + k]);
+    mc_to_bfloat16_alone(dp + i * padded, padded, ds + i * z->own_t);
     for (int64_t k = padded; k < z->own_t; k++) ds[i * z->own_t + k] = 0;
   }
 }
 
-MC_VECTORISED static void round_rows(const float *x, int64_t ldx, int64_t rows, int64_t columns, mc_bfloat16 *out, int64_t ld) {
-  for (int64_t r = 0; r < rows; r++) {
-    for (int64_t i = 0; i < columns; i++) out[r * ld + i] = mc_round_bfloat16(x[r * ldx + i]);
-  }
+static void round_rows(const float *x, int64_t ldx, int64_t rows, int64_t columns, mc_bfloat16 *out, int64_t ld) {
+  for (int64_t r = 0; r < rows; r++) mc_to_bfloat16_alone(x + r * ldx, columns, out + r * ld);
 }
 
-/* A head of a sample: where it stands in the projections, their gradients and the context's. ld, width: elements from a token to the next. */
+/* A head of a sample: where it stands in the projections and, as far from their beginning, in their gradients (at), and in the context (at_c).
+ * ld, width: elements from a token to the next. */
 typedef struct head {
-  int64_t ld, width;
-  const mc_bfloat16 *q, *k, *v, *dc;
-  mc_bfloat16 *dq, *dk, *dv;
+  int64_t ld, width, at, at_c;
+  const mc_bfloat16 *q, *k, *v;
 } head;
+
+static head head_of(const mc_attention *a, int64_t i, const mc_bfloat16 *qkv) {
+  int64_t width = a->heads * a->head_width, at_c = i / a->heads * a->t * width + i % a->heads * a->head_width;
+  int64_t at = i / a->heads * a->t * 3 * width + i % a->heads * a->head_width;
+  return (head){3 * width, width, at, at_c, qkv + at, qkv + at + width, qkv + at + 2 * width};
+}
 
 static int64_t at_most(int64_t x, int64_t most) { return x < most ? x : most; }
 
@@ -148,23 +151,23 @@ static void multiply_strip(const mc_compute *cp, const sizes *z, const mc_bfloat
                                                   products, z->t16 * MC_TILE_ROWS});
 }
 
-static void forward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, int64_t i, const mc_bfloat16 *qkv, mc_bfloat16 *context,
-                         float *log_sum, const places *x) {
-  int64_t width = a->heads * z->w, ld = 3 * width, padded = z->t16 * MC_TILE_ROWS, sample = i / a->heads, first_column = i % a->heads * z->w;
+/* context: the head's. log_sum: its queries', or NULL. */
+static void forward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, mc_bfloat16 *context, float *log_sum,
+                         const places *x) {
+  int64_t padded = z->t16 * MC_TILE_ROWS;
   float scale = 1.0f / sqrtf((float)z->w);
-  const mc_bfloat16 *q = qkv + sample * z->t * ld + first_column, *k = q + width, *v = k + width;
-  mc_tiles_of_turned(k, ld, z->t, z->w, x->k_turned);
-  mc_tiles_of(v, ld, z->t, z->w, x->v_tiles);
+  mc_tiles_of_turned(h->k, h->ld, z->t, z->w, x->k_turned);
+  mc_tiles_of(h->v, h->ld, z->t, z->w, x->v_tiles);
   for (int64_t first = 0; first < z->t; first += STRIP) {
     int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
-    multiply_strip(cp, z, q, ld, first, x->k_turned, x, x->s);
+    multiply_strip(cp, z, h->q, h->ld, first, x->k_turned, x, x->s);
     for (int64_t r = 0; r < rows; r++) {
       float of_row = softmax_row(x->s + r * padded, a->causal ? first + r + 1 : z->t, padded, scale, x->strip + r * z->own_t, z->own_t);
-      if (log_sum) log_sum[i * z->t + first + r] = of_row;
+      if (log_sum) log_sum[first + r] = of_row;
     }
     memset(x->strip + rows * z->own_t, 0, (size_t)((m16 * MC_TILE_ROWS - rows) * z->own_t) * sizeof *x->strip);
     mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->v_tiles, x->out, z->own_w});
-    round_rows(x->out, z->own_w, rows, z->w, context + (sample * z->t + first) * width + first_column, width);
+    round_rows(x->out, z->own_w, rows, z->w, context + first * h->width, h->width);
   }
 }
 
@@ -173,21 +176,21 @@ void mc_attention_forward16(mc_compute *cp, const mc_attention *a, const mc_bflo
   sizes z = sizes_of(a);
 #pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
-    places x;
-    places_of(a, &z, scratch, &x);
-    forward_head(cp, a, &z, i, qkv, context, log_sum, &x);
+    places x = places_of(&z, scratch);
+    head h = head_of(a, i, qkv);
+    forward_head(cp, a, &z, &h, context + h.at_c, log_sum ? log_sum + i * a->t : NULL, &x);
   }
 }
 
 /* The gradient of queries, and the tiles that those of keys and values are made of. */
 static void backward_strips(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, const float *log_sum,
-                            const places *x) {
+                            const mc_bfloat16 *dc, mc_bfloat16 *dq, const places *x) {
   int64_t padded = z->t16 * MC_TILE_ROWS;
   float scale = 1.0f / sqrtf((float)z->w);
   for (int64_t first = 0; first < z->t; first += STRIP) {
     int64_t rows = at_most(z->t - first, STRIP), m16 = mc_tiles_of_rows(rows);
     multiply_strip(cp, z, h->q, h->ld, first, x->k_turned, x, x->s);
-    multiply_strip(cp, z, h->dc, h->width, first, x->v_turned, x, x->dp);
+    multiply_strip(cp, z, dc, h->width, first, x->v_turned, x, x->dp);
     for (int64_t r = 0; r < STRIP; r += 2) {
       int64_t seen[2];
       float sums[2];
@@ -199,36 +202,33 @@ static void backward_strips(const mc_compute *cp, const mc_attention *a, const s
       gradient_pair(z, first + r, seen, sums, scale, x->s + r * padded, x->dp + r * padded, x, x->strip + r * z->own_t);
     }
     mc_tiles_multiply(cp->tiles, &(mc_tile_product){m16, z->w16, z->t32, x->strip, z->own_t, x->k_tiles, x->out, z->own_w});
-    round_rows(x->out, z->own_w, rows, z->w, h->dq + first * h->ld, h->ld);
+    round_rows(x->out, z->own_w, rows, z->w, dq + first * h->ld, h->ld);
   }
 }
 
-static void backward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, const float *log_sum, const places *x) {
+/* dc, dq: the head's in the context's and the projections' gradients. */
+static void backward_head(const mc_compute *cp, const mc_attention *a, const sizes *z, const head *h, const float *log_sum,
+                          const mc_bfloat16 *dc, mc_bfloat16 *dq, const places *x) {
   int64_t padded = z->t16 * MC_TILE_ROWS;
   mc_tiles_of_turned(h->k, h->ld, z->t, z->w, x->k_turned);
   mc_tiles_of_turned(h->v, h->ld, z->t, z->w, x->v_turned);
   mc_tiles_of(h->k, h->ld, z->t, z->w, x->k_tiles);
   mc_tiles_rows_turned(h->q, h->ld, z->t, z->w, z->w16, z->t32, x->q_turned);
-  mc_tiles_rows_turned(h->dc, h->width, z->t, z->w, z->w16, z->t32, x->c_turned);
-  backward_strips(cp, a, z, h, log_sum, x);
+  mc_tiles_rows_turned(dc, h->width, z->t, z->w, z->w16, z->t32, x->c_turned);
+  backward_strips(cp, a, z, h, log_sum, dc, dq, x);
   mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->c_turned, z->own_t, x->p_tiles, x->out, padded});
-  mc_tiles_round_turned(x->out, padded, z->w, z->t, h->dv, h->ld);
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, dq + 2 * h->width, h->ld);
   mc_tiles_multiply(cp->tiles, &(mc_tile_product){z->w16, z->t16, z->t32, x->q_turned, z->own_t, x->ds_tiles, x->out, padded});
-  mc_tiles_round_turned(x->out, padded, z->w, z->t, h->dk, h->ld);
+  mc_tiles_round_turned(x->out, padded, z->w, z->t, dq + h->width, h->ld);
 }
 
 void mc_attention_backward16(mc_compute *cp, const mc_attention *a, const mc_bfloat16 *qkv, const float *log_sum,
                              const mc_bfloat16 *dcontext, mc_bfloat16 *dqkv, void *scratch) {
   sizes z = sizes_of(a);
-  int64_t width = a->heads * z.w;
 #pragma omp parallel for schedule(static) num_threads(cp->n_threads) if (cp->n_threads > 1)
   for (int64_t i = 0; i < a->n * a->heads; i++) {
-    places x;
-    places_of(a, &z, scratch, &x);
-    int64_t at = i / a->heads * a->t * 3 * width + i % a->heads * z.w;
-    head h = {.ld = 3 * width, .width = width, .q = qkv + at, .k = qkv + at + width, .v = qkv + at + 2 * width,
-              .dc = dcontext + i / a->heads * a->t * width + i % a->heads * z.w, .dq = dqkv + at, .dk = dqkv + at + width,
-              .dv = dqkv + at + 2 * width};
-    backward_head(cp, a, &z, &h, log_sum + i * a->t, &x);
+    places x = places_of(&z, scratch);
+    head h = head_of(a, i, qkv);
+    backward_head(cp, a, &z, &h, log_sum + i * a->t, dcontext + h.at_c, dqkv + h.at, &x);
   }
 }
