@@ -42,7 +42,8 @@ typedef struct moeclip_tensors moeclip_tensors;
 
 /* Opens PATH, whichever of the containers it is (told by content, not by name). Tensors keep the file's names, except
  * that the wrappers {"state_dict": ...}, {"model": ...} and the prefix "module." are taken off. Nested dictionaries,
- * lists and modules give dotted names ("0.encoder.0.weight"); a checkpoint that is one tensor calls it "tensor". */
+ * lists and modules give dotted names ("0.encoder.0.weight"); a checkpoint that is one tensor calls it "tensor".
+ * A model in several files is opened by its index (Hugging Face's model.safetensors.index.json), which names those beside it. */
 MOECLIP_API moeclip_code moeclip_tensors_open(const char *path, moeclip_tensors **out, moeclip_error *err);
 /* The same from memory, which must outlive the handle; `name` is used in messages. */
 MOECLIP_API moeclip_code moeclip_tensors_from_memory(const void *data, size_t n_bytes, const char *name,

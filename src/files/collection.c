@@ -111,6 +111,8 @@ void moeclip_tensors_destroy(moeclip_tensors *t) {
   free(t->slots);
   free(t->owned);
   free(t->metadata);
+  for (size_t i = 0; i < t->n_parts; i++) moeclip_tensors_destroy(t->parts[i]);
+  free(t->parts);
   mc_mapping_close(&t->mapping);
   free(t);
 }

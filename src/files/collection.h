@@ -23,6 +23,8 @@
 struct moeclip_tensors {
   moeclip_container container;
   mc_mapping mapping;    /* of the opened file; empty otherwise */
+  moeclip_tensors **parts; /* the files of a model in several, which the tensors lie in; owned */
+  size_t n_parts;
   moeclip_tensor *items; /* names are owned */
   size_t n_items, cap_items;
   size_t *slots; /* hash table: 1 + index into items, 0 when free; n_slots is a power of two */
@@ -59,6 +61,13 @@ moeclip_code mc_torch_zip_read(const uint8_t *data, size_t n_bytes, moeclip_tens
 moeclip_code mc_torch_legacy_read(const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
 /* True when data begins as torch.save wrote files before version 1.6. */
 bool mc_is_torch_legacy(const uint8_t *data, size_t n_bytes);
+
+/* A file that is not an index of others. The message names it. */
+moeclip_code mc_tensors_open_file(const char *path, moeclip_tensors **out, moeclip_error *err);
+/* Is it JSON? */
+bool mc_is_sharded(const uint8_t *data, size_t n_bytes);
+/* data: the index at `path`, which stays in front of what messages say; they name the files beside it. */
+moeclip_code mc_sharded_read(const char *path, const uint8_t *data, size_t n_bytes, moeclip_tensors *t, moeclip_error *err);
 
 /* Little-endian numbers at any address. */
 static inline uint16_t mc_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }

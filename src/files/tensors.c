@@ -26,10 +26,8 @@ static moeclip_code read_any(const uint8_t *data, size_t n_bytes, moeclip_tensor
                  "is neither a safetensors file nor a PyTorch checkpoint nor a TorchScript archive");
 }
 
-/* Fills t and, when that fails, puts the file's name before the message and destroys t. */
-static moeclip_code finish(moeclip_tensors *t, const uint8_t *data, size_t n_bytes, const char *name,
-                           moeclip_tensors **out, moeclip_error *err) {
-  moeclip_code code = read_any(data, n_bytes, t, err);
+/* What filling t ended with: puts the file's name before a message and destroys t. */
+static moeclip_code finish(moeclip_code code, moeclip_tensors *t, const char *name, moeclip_tensors **out, moeclip_error *err) {
   if (code == MOECLIP_OK) code = mc_tensors_strip_prefix(t, "module.", err);
   if (code != MOECLIP_OK) {
     mc_fail_prefix(err, name);
@@ -40,7 +38,7 @@ static moeclip_code finish(moeclip_tensors *t, const uint8_t *data, size_t n_byt
   return MOECLIP_OK;
 }
 
-moeclip_code moeclip_tensors_open(const char *path, moeclip_tensors **out, moeclip_error *err) {
+static moeclip_code open_mapped(const char *path, bool may_be_index, moeclip_tensors **out, moeclip_error *err) {
   moeclip_tensors *t;
   *out = NULL;
   MC_TRY(moeclip_tensors_create(&t, err));
@@ -49,7 +47,18 @@ moeclip_code moeclip_tensors_open(const char *path, moeclip_tensors **out, moecl
     moeclip_tensors_destroy(t);
     return code;
   }
-  return finish(t, t->mapping.data, t->mapping.n_bytes, path, out, err);
+  const mc_mapping *m = &t->mapping;
+  bool index = may_be_index && mc_is_sharded(m->data, m->n_bytes);
+  code = index ? mc_sharded_read(path, m->data, m->n_bytes, t, err) : read_any(m->data, m->n_bytes, t, err);
+  return finish(code, t, path, out, err);
+}
+
+moeclip_code mc_tensors_open_file(const char *path, moeclip_tensors **out, moeclip_error *err) {
+  return open_mapped(path, false, out, err);
+}
+
+moeclip_code moeclip_tensors_open(const char *path, moeclip_tensors **out, moeclip_error *err) {
+  return open_mapped(path, true, out, err);
 }
 
 moeclip_code moeclip_tensors_from_memory(const void *data, size_t n_bytes, const char *name, moeclip_tensors **out,
@@ -57,5 +66,5 @@ moeclip_code moeclip_tensors_from_memory(const void *data, size_t n_bytes, const
   moeclip_tensors *t;
   *out = NULL;
   MC_TRY(moeclip_tensors_create(&t, err));
-  return finish(t, data, n_bytes, name, out, err);
+  return finish(read_any(data, n_bytes, t, err), t, name, out, err);
 }

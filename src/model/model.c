@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@ void moeclip_model_options_defaults(moeclip_model_options *options) {
 
 /* A folder as it is downloaded: which of its files is the model? */
 static moeclip_code refuse_folder(const char *path, moeclip_error *err) {
-  static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"};
+  static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors", "model.safetensors.index.json",
+                                      "pytorch_model.bin", "open_clip_pytorch_model.bin", "pytorch_model.bin.index.json"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     bool there = false;
     char *file = mc_format("%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", names[i]);
@@ -27,6 +29,12 @@ static moeclip_code refuse_folder(const char *path, moeclip_error *err) {
     if (code != MOECLIP_OK) return code;
   }
   return mc_fail(err, MOECLIP_ERROR_IO, "%s: is a folder; give the file with the weights", path);
+}
+
+/* NAME-00001-of-00003.ENDING: weights in several files. */
+static bool is_a_part(const char *path) {
+  const char *slash = strrchr(path, '/'), *of = strstr(slash ? slash : path, "-of-");
+  return of && of > path && isdigit((unsigned char)of[-1]) && isdigit((unsigned char)of[4]);
 }
 
 static moeclip_code open_clip(const char *path, int activation, mc_clip **out, moeclip_error *err) {
@@ -47,6 +55,9 @@ static moeclip_code open_clip(const char *path, int activation, mc_clip **out, m
   }
   if (code != MOECLIP_OK) {
     moeclip_tensors_destroy(file);
+    if (code == MOECLIP_ERROR_FORMAT && is_a_part(path)) {
+      return mc_fail(err, code, "%s: is only one part of a model in several files; give the .index.json beside it", path);
+    }
     return mc_fail_prefix(err, path);
   }
   (*out)->source = file; /* the renamed collection borrows from it */

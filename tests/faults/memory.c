@@ -195,7 +195,7 @@ static moeclip_code pretrain(void) {
 
 static moeclip_code read_tensors(void) {
   static const char *const names[] = {"complex.pth", "deflated.pth", "legacy.pth", "list.pth", "module.pth", "protocol5.pth",
-                                      "script.pt",   "state_dict.pth", "expected.safetensors"};
+                                      "script.pt",   "state_dict.pth", "expected.safetensors", "sharded.index.json"};
   moeclip_code code = MOECLIP_OK;
   for (size_t k = 0; code == MOECLIP_OK && k < sizeof names / sizeof names[0]; k++) {
     char path[512];

@@ -279,6 +279,69 @@ static void test_safetensors_write(void) {
   CHECK(rmdir(folder) == 0);
 }
 
+/* --- a model in several files ------------------------------------------------------------------------------------------------ */
+
+static void write_part(const char *folder, const char *name, const char *const *tensors, float value) {
+  moeclip_tensors *t;
+  moeclip_error err;
+  char *path = mc_format("%s/%s", folder, name);
+  REQUIRE_OK(moeclip_tensors_create(&t, &err), err);
+  for (; *tensors; tensors++) {
+    REQUIRE_OK(moeclip_tensors_add(t, *tensors, MOECLIP_F32, 1, (int64_t[]){1}, &value, 1, &err), err);
+  }
+  REQUIRE_OK(moeclip_tensors_write_safetensors(t, path, &err), err);
+  moeclip_tensors_destroy(t);
+  free(path);
+}
+
+static void test_sharded(void) {
+  static const struct { const char *json, *says; } cases[] = {
+      {"{\"metadata\": {\"total_size\": 8}, \"weight_map\": {\"a\": \"1-of-2\", \"b\": \"2-of-2\", \"c\": \"1-of-2\"}}", NULL},
+      {"{\"weight_map\":{\"a\":\"1-of-2\"}}", NULL}, /* what else the file holds is there too */
+      {"{\"weight_map\": {\"a\": \"1-of-2\", \"b\": \"1-of-2\"}}", "1-of-2: tensor b is not in it"},
+      {"{\"weight_map\": {\"a\": \"3-of-2\"}}", "3-of-2"},
+      {"{\"weight_map\": {\"a\": \"1-of-2\", \"b\": \"twice\"}}", "tensor a: is there twice"},
+      {"{\"weight_map\": {\"a\": \"damaged\"}}", "damaged: is neither"},
+      {"{\"weight_map\": {\"a\": \"index.json\"}}", "index.json: is neither"}, /* no index of indices */
+      {"{\"weight_map\": {\"a\": \"../x\"}}", "no file beside the index for tensor a"},
+      {"{\"weight_map\": {\"a\": \"..\"}}", "no file beside the index for tensor a"},
+      {"{\"weight_map\": {\"a\": \"\"}}", "no file beside the index for tensor a"},
+      {"{\"weight_map\": {\"a\": 7}}", "no file beside the index for tensor a"},
+      {"{\"weight_map\": {}}", "is empty"},
+      {"{\"weight_map\": []}", "without the \"weight_map\""},
+      {"{\"a\": 1}", "without the \"weight_map\""},
+      {"{\"weight_map\": {\"a\": \"1-of-2\"", "line 1"},
+      {"{\"weight_map\": {\"a\": \"1-of-2\", \"a\": \"1-of-2\"}}", "line 1"}};
+  char folder[] = "/tmp/moeclip-sharded-XXXXXX";
+  CHECK(mkdtemp(folder) != NULL);
+  char *path = mc_format("%s/index.json", folder), *damaged = mc_format("%s/damaged", folder);
+  moeclip_error err;
+  write_part(folder, "1-of-2", (const char *const[]){"a", "c", NULL}, 1);
+  write_part(folder, "2-of-2", (const char *const[]){"b", NULL}, 2);
+  write_part(folder, "twice", (const char *const[]){"a", "b", NULL}, 3);
+  REQUIRE_OK(mc_file_write(damaged, "?", 1, &err), err);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    moeclip_tensors *t = NULL;
+    REQUIRE_OK(mc_file_write(path, cases[i].json, strlen(cases[i].json), &err), err);
+    moeclip_code code = moeclip_tensors_open(path, &t, &err);
+    if (cases[i].says) {
+      CHECK_MSG(code != MOECLIP_OK && !t && strncmp(err.message, path, strlen(path)) == 0 && strstr(err.message, cases[i].says),
+                "%s: code %d, message %s", cases[i].json, (int)code, err.message);
+      continue;
+    }
+    REQUIRE_OK(code, err);
+    const moeclip_tensor *a = moeclip_tensors_find(t, "a"), *b = moeclip_tensors_find(t, "b");
+    CHECK(moeclip_tensors_container(t) == MOECLIP_SAFETENSORS && moeclip_tensors_count(t) == (i == 0 ? 3 : 2));
+    CHECK(a && *(const float *)a->data == 1 && (i == 0 ? b && *(const float *)b->data == 2 : !b));
+    moeclip_tensors_destroy(t);
+  }
+  char *remove = mc_format("rm -r '%s'", folder);
+  CHECK(system(remove) == 0);
+  free(remove);
+  free(damaged);
+  free(path);
+}
+
 int main(void) {
   test_half();
   test_bfloat();
@@ -286,5 +349,6 @@ int main(void) {
   test_collection();
   test_safetensors_damage();
   test_safetensors_write();
+  test_sharded();
   return check_report();
 }

@@ -35,7 +35,7 @@ static void test_pytorch(void) {
       {"state_dict.pth", "expected", MOECLIP_TORCH_ZIP},  {"protocol5.pth", "expected", MOECLIP_TORCH_ZIP},
       {"deflated.pth", "expected", MOECLIP_TORCH_ZIP},    {"legacy.pth", "expected", MOECLIP_TORCH_LEGACY},
       {"list.pth", "expected_list", MOECLIP_TORCH_ZIP},   {"module.pth", "expected_list", MOECLIP_TORCH_ZIP},
-      {"script.pt", "expected_list", MOECLIP_TORCHSCRIPT}};
+      {"script.pt", "expected_list", MOECLIP_TORCHSCRIPT}, {"sharded.index.json", "expected", MOECLIP_SAFETENSORS}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     char *path = mc_format("%s%s", DATA, cases[i].file);
     char *other = mc_format("%s%s.safetensors", DATA, cases[i].expected);

@@ -38,6 +38,19 @@ def deflate(source, target):
             b.writestr(zipfile.ZipInfo(item.filename), a.read(item), zipfile.ZIP_DEFLATED)
 
 
+def write_sharded(tensors):
+    """As transformers' save_pretrained does with max_shard_size."""
+    names, where = sorted(tensors), {}
+    for k in range(2):
+        file = f"part-{k + 1:05d}-of-00002.safetensors"
+        part = {n: tensors[n] for n in names[k * len(names) // 2:(k + 1) * len(names) // 2]}
+        write_safetensors(f"{HERE}/{file}", part, {"format": "pt"})
+        where.update({n: file for n in part})
+    with open(f"{HERE}/sharded.index.json", "w", encoding="utf-8") as f:
+        json.dump({"metadata": {"total_size": sum(t.numel() * t.element_size() for t in tensors.values())},
+                   "weight_map": where}, f, indent=2, sort_keys=True)
+
+
 def main():
     torch.manual_seed(1)
     base = torch.randn(6, 8)
@@ -52,6 +65,7 @@ def main():
         parameter=torch.nn.Parameter(torch.randn(2, 2)))
     tensors["größe"] = torch.ones(1)
     write_safetensors(f"{HERE}/expected.safetensors", tensors, {"format": "pt", "note": "größe \"1\""})
+    write_sharded(tensors)
     others = {"epoch": 3, "lr": 0.1, "args": [1, None, "text", b"bytes", {1, 2}, 2**70, -2**40, (1, 2)],
               "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
     torch.save({"state_dict": tensors, **others}, f"{HERE}/state_dict.pth")
