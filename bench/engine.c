@@ -307,7 +307,7 @@ static mc_selector *make_selector(engine *e, mc_selector_kind kind, const mc_fea
 typedef struct passing {
   engine *e;
   const mc_feature_extractor *x;
-  const mc_selector *selector;
+  mc_selector *selector;
   double best; /* seconds */
 } passing;
 

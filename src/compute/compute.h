@@ -52,7 +52,8 @@ moeclip_code mc_gemm_run(mc_compute *cp, const mc_gemm *g, moeclip_error *err);
 bool mc_gemm_alone(const mc_gemm *g);
 
 /* 2-D convolution, forward only (AlexNet). x [n, c_in, h, w], weight [c_out, c_in, k, k], bias [c_out],
- * y [n, c_out, (h + 2 pad - k) / stride + 1, ...]. relu: apply max(0, .) to the result. */
+ * y [n, c_out, (h + 2 pad - k) / stride + 1, ...]. relu: apply max(0, .) to the result. In bfloat16, x and weight
+ * are rounded where the processor multiplies such numbers; elsewhere all of it stays float32. */
 typedef struct mc_conv2d {
   int64_t n, c_in, h, w, c_out, k, stride, pad;
   const float *x, *weight, *bias;

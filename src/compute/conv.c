@@ -46,14 +46,16 @@ typedef struct layouts {
   dnnl_memory_desc_t plain[3], any[3], bias; /* source, weights, result */
 } layouts;
 
-static dnnl_status_t layouts_init(layouts *l, const mc_conv2d *c, int64_t out_h, int64_t out_w) {
+/* half: source and weights are rounded on their way into the primitive's layouts; sums and the result are float32. */
+static dnnl_status_t layouts_init(layouts *l, const mc_conv2d *c, int64_t out_h, int64_t out_w, bool half) {
   const dnnl_dims_t dims[3] = {{c->n, c->c_in, c->h, c->w}, {c->c_out, c->c_in, c->k, c->k}, {c->n, c->c_out, out_h, out_w}};
   const dnnl_dims_t bias = {c->c_out};
   dnnl_status_t status = dnnl_memory_desc_create_with_tag(&l->bias, 1, bias, dnnl_f32, dnnl_a);
   for (int i = 0; status == dnnl_success && i < 3; i++) {
     status = dnnl_memory_desc_create_with_tag(&l->plain[i], 4, dims[i], dnnl_f32, dnnl_abcd);
     if (status == dnnl_success) {
-      status = dnnl_memory_desc_create_with_tag(&l->any[i], 4, dims[i], dnnl_f32, dnnl_format_tag_any);
+      dnnl_data_type_t type = half && i < 2 ? dnnl_bf16 : dnnl_f32;
+      status = dnnl_memory_desc_create_with_tag(&l->any[i], 4, dims[i], type, dnnl_format_tag_any);
     }
   }
   return status;
@@ -101,7 +103,7 @@ moeclip_code mc_conv2d_run(mc_compute *cp, const mc_conv2d *c, moeclip_error *er
   static const dnnl_query_t queries[3] = {dnnl_query_src_md, dnnl_query_weights_md, dnnl_query_dst_md};
   const float *arrays[3] = {c->x, c->weight, c->y};
   mc_use_threads(cp);
-  dnnl_status_t status = layouts_init(&l, c, out_h, out_w);
+  dnnl_status_t status = layouts_init(&l, c, out_h, out_w, cp->precision == MC_BFLOAT16 && cp->native16);
   if (status == dnnl_success) status = describe(cp, c, &l, &pd);
   if (status == dnnl_success) status = dnnl_primitive_create(&primitive, pd);
   if (status == dnnl_success) status = dnnl_memory_create(&bias, l.bias, cp->engine, (void *)(uintptr_t)c->bias);

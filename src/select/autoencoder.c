@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "compute/kernels.h"
 #include "compute/activation.h"
+#include "model/block.h"
 #include "select/features.h"
 #include "select/selector.h"
 
@@ -37,20 +38,19 @@ void mc_autoencoder_clear(mc_autoencoder *a) {
   *a = (mc_autoencoder){0};
 }
 
-/* y [n, outputs] = x [n, inputs] weight^T + bias. */
-static moeclip_code linear(mc_compute *cp, const float *x, int64_t n, int64_t inputs, const mc_param *weight,
-                           const mc_param *bias, int64_t outputs, float *y, moeclip_error *err) {
-  mc_gemm g = {.m = n, .n = outputs, .k = inputs, .a = x, .lda = inputs, .b = weight->value, .ldb = inputs, .trans_b = true,
-               .c = y, .ldc = outputs, .bias = bias->value};
-  return mc_gemm_run(cp, &g, err);
-}
-
-/* hidden [n, hidden] and y [n, dim] before the sigmoid. */
-static moeclip_code forward(mc_compute *cp, const mc_autoencoder *a, const float *x, int64_t n, float *hidden, float *y,
+/* hidden [n, hidden] and y [n, dim] before the sigmoid. On the fast path both products' inputs are rounded: their weights are read once for
+ * few pictures, so that half the bytes is most of what there is to gain. */
+static moeclip_code forward(mc_compute *cp, mc_autoencoder *a, const float *x, int64_t n, float *hidden, float *y, mc_arena *arena,
                             moeclip_error *err) {
-  MC_TRY(linear(cp, x, n, a->dim, &a->encoder_weight, &a->encoder_bias, a->hidden, hidden, err));
-  for (int64_t i = 0; i < n * a->hidden; i++) hidden[i] = hidden[i] > 0 ? hidden[i] : 0;
-  return linear(cp, hidden, n, a->hidden, &a->decoder_weight, &a->decoder_bias, a->dim, y, err);
+  mc_arena_mark mark = mc_arena_here(arena);
+  const mc_between *in = NULL, *middle = NULL;
+  moeclip_code code = mc_put_between(cp, x, n * a->dim, &in, arena, err);
+  if (code == MOECLIP_OK) code = mc_linear(cp, in, n, &a->encoder_weight, &a->encoder_bias, hidden, MC_INTO_FLOAT, err);
+  for (int64_t i = 0; code == MOECLIP_OK && i < n * a->hidden; i++) hidden[i] = hidden[i] > 0 ? hidden[i] : 0;
+  if (code == MOECLIP_OK) code = mc_put_between(cp, hidden, n * a->hidden, &middle, arena, err);
+  if (code == MOECLIP_OK) code = mc_linear(cp, middle, n, &a->decoder_weight, &a->decoder_bias, y, MC_INTO_FLOAT, err);
+  mc_arena_release(arena, mark);
+  return code;
 }
 
 /* The squared error of a row of y before the sigmoid against x, in pieces of at most PIECE, which are added in double. */
@@ -81,13 +81,13 @@ static void compare_rows(void *context, int64_t begin, int64_t end) {
   }
 }
 
-moeclip_code mc_autoencoder_errors(mc_compute *cp, const mc_autoencoder *a, const float *x, int64_t n, float *errors,
+moeclip_code mc_autoencoder_errors(mc_compute *cp, mc_autoencoder *a, const float *x, int64_t n, float *errors,
                                    mc_arena *arena, moeclip_error *err) {
   mc_arena_mark mark = mc_arena_here(arena);
   float *hidden = mc_arena_take(arena, (size_t)(n * a->hidden), sizeof *hidden);
   float *y = mc_arena_take(arena, (size_t)(n * a->dim), sizeof *y);
   if (!hidden || !y) return mc_fail_memory(err, (size_t)(n * a->dim) * sizeof *y, "the selector");
-  moeclip_code code = forward(cp, a, x, n, hidden, y, err);
+  moeclip_code code = forward(cp, a, x, n, hidden, y, arena, err);
   if (code == MOECLIP_OK) {
     comparing c = {y, x, errors, a->dim};
     mc_parallel_for(cp, n, 1, compare_rows, &c);
@@ -149,7 +149,7 @@ moeclip_code mc_autoencoder_gradients(mc_compute *cp, mc_autoencoder *a, const f
   float *y = mc_arena_take(arena, (size_t)(n * a->dim), sizeof *y);
   double *row_losses = mc_arena_take(arena, (size_t)n, sizeof *row_losses);
   if (!hidden || !dhidden || !y || !row_losses) return mc_fail_memory(err, (size_t)(n * a->dim) * sizeof *y, "the selector");
-  moeclip_code code = forward(cp, a, x, n, hidden, y, err);
+  moeclip_code code = forward(cp, a, x, n, hidden, y, arena, err);
   if (code == MOECLIP_OK) {
     double count = (double)n * (double)a->dim;
     output_gradient g = {y, x, row_losses, a->dim, (float)(2 / count)};

@@ -168,11 +168,11 @@ static int32_t choose(const mc_selector *s, const float *errors, double *score) 
   return best;
 }
 
-static moeclip_code all_errors(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, float *errors,
+static moeclip_code all_errors(mc_compute *cp, mc_selector *s, const float *features, int64_t n, float *errors,
                                float *one, mc_arena *arena, moeclip_error *err) {
   int64_t stride = 1 + s->n_tasks;
   for (int t = -1; t < s->n_tasks; t++) {
-    const domain *d = domain_of(s, t);
+    domain *d = t < 0 ? &s->reference : &s->tasks[t];
     if (d->there) {
       MC_TRY(s->kind == MC_SELECTOR_AUTOENCODER ? mc_autoencoder_errors(cp, &d->autoencoder, features, n, one, arena, err)
                                                 : mc_gaussian_errors(cp, &d->gaussian, features, n, one, arena, err));
@@ -182,7 +182,7 @@ static moeclip_code all_errors(mc_compute *cp, const mc_selector *s, const float
   return MOECLIP_OK;
 }
 
-moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, bool whole_batch,
+moeclip_code mc_selector_choose(mc_compute *cp, mc_selector *s, const float *features, int64_t n, bool whole_batch,
                                 int32_t *tasks, double *scores, float *errors, mc_arena *arena, moeclip_error *err) {
   mc_arena_mark mark = mc_arena_here(arena);
   int64_t stride = 1 + s->n_tasks;

@@ -72,8 +72,8 @@ typedef struct mc_autoencoder {
 moeclip_code mc_autoencoder_create(mc_autoencoder *a, int64_t dim, int64_t hidden, uint64_t seed, uint64_t number,
                                    moeclip_error *err);
 void mc_autoencoder_clear(mc_autoencoder *a);
-/* Mean squared error of making x [n, dim] again, per picture: errors [n]. */
-moeclip_code mc_autoencoder_errors(mc_compute *cp, const mc_autoencoder *a, const float *x, int64_t n, float *errors,
+/* Mean squared error of making x [n, dim] again, per picture: errors [n]. Keeps the weights as the handle's precision reads them. */
+moeclip_code mc_autoencoder_errors(mc_compute *cp, mc_autoencoder *a, const float *x, int64_t n, float *errors,
                                    mc_arena *arena, moeclip_error *err);
 
 /* Adam as PyTorch's: L2 weight decay is added to the gradient. One step on features x [n, dim]; *loss: mean over all. */
@@ -119,7 +119,7 @@ void mc_selector_reference_features(const mc_selector *s, int64_t first, int64_t
 /* features [n, dim] -> tasks [n] (-1: no task), scores [n] (may be NULL): the smallest error of a task over that task's
  * threshold (with no task yet: infinity). errors [n, 1 + tasks] (may be NULL): of number 0 (NaN when there is none) and of
  * each task. whole_batch: the published code's way: one choice for all n, by the mean error. */
-moeclip_code mc_selector_choose(mc_compute *cp, const mc_selector *s, const float *features, int64_t n, bool whole_batch,
+moeclip_code mc_selector_choose(mc_compute *cp, mc_selector *s, const float *features, int64_t n, bool whole_batch,
                                 int32_t *tasks, double *scores, float *errors, mc_arena *arena, moeclip_error *err);
 
 /* Autoencoders under "selector.{i}.encoder.0.weight" ... as published (i = 0: reference, i = t + 1: task t), Gaussians under

@@ -53,7 +53,7 @@ static void test_gemm(int64_t m, int64_t n, int64_t k, int64_t apart, int ways) 
 
 /* --- convolution ------------------------------------------------------------------------------------------------------------ */
 
-static void test_conv(mc_conv2d c) {
+static void test_conv(mc_compute *with, double allowed, mc_conv2d c) {
   int64_t out_h = (c.h + 2 * c.pad - c.k) / c.stride + 1, out_w = (c.w + 2 * c.pad - c.k) / c.stride + 1;
   size_t n_y = (size_t)(c.n * c.c_out * out_h * out_w);
   float *x = random_floats((size_t)(c.n * c.c_in * c.h * c.w), 5), *bias = random_floats((size_t)c.c_out, 7);
@@ -78,15 +78,23 @@ static void test_conv(mc_conv2d c) {
   c.weight = weight;
   c.bias = bias;
   c.y = y;
-  REQUIRE_OK(mc_conv2d_run(cp, &c, &err), err);
+  REQUIRE_OK(mc_conv2d_run(with, &c, &err), err);
   double error = check_relative_error(y, want, n_y);
-  CHECK_MSG(error <= 1e-5, "kernel %lld, stride %lld, padding %lld: error %g", (long long)c.k, (long long)c.stride,
+  CHECK_MSG(error <= allowed, "kernel %lld, stride %lld, padding %lld: error %g", (long long)c.k, (long long)c.stride,
             (long long)c.pad, error);
   free(x);
   free(bias);
   free(weight);
   free(y);
   free(want);
+}
+
+static void test_convolutions(mc_compute *with, double allowed) {
+  test_conv(with, allowed, (mc_conv2d){.n = 2, .c_in = 3, .h = 23, .w = 19, .c_out = 8, .k = 11, .stride = 4, .pad = 2, .relu = true});
+  test_conv(with, allowed, (mc_conv2d){.n = 1, .c_in = 5, .h = 9, .w = 9, .c_out = 7, .k = 5, .stride = 1, .pad = 2});
+  test_conv(with, allowed, (mc_conv2d){.n = 3, .c_in = 16, .h = 13, .w = 13, .c_out = 16, .k = 3, .stride = 1, .pad = 1, .relu = true});
+  test_conv(with, allowed, (mc_conv2d){.n = 2, .c_in = 64, .h = 13, .w = 13, .c_out = 32, .k = 3, .stride = 1, .pad = 1});
+  test_conv(with, allowed, (mc_conv2d){.n = 1, .c_in = 1, .h = 1, .w = 1, .c_out = 1, .k = 1, .stride = 1});
 }
 
 static void test_pool(void) {
@@ -229,10 +237,12 @@ int main(void) {
     test_gemm(300, 64, 512, 0, ways); /* a large power of two apart: the padded copies */
     test_gemm(1030, 20, 40, 0, ways); /* more than one block of rows */
   }
-  test_conv((mc_conv2d){.n = 2, .c_in = 3, .h = 23, .w = 19, .c_out = 8, .k = 11, .stride = 4, .pad = 2, .relu = true});
-  test_conv((mc_conv2d){.n = 1, .c_in = 5, .h = 9, .w = 9, .c_out = 7, .k = 5, .stride = 1, .pad = 2});
-  test_conv((mc_conv2d){.n = 3, .c_in = 16, .h = 13, .w = 13, .c_out = 16, .k = 3, .stride = 1, .pad = 1, .relu = true});
-  test_conv((mc_conv2d){.n = 1, .c_in = 1, .h = 1, .w = 1, .c_out = 1, .k = 1, .stride = 1});
+  test_convolutions(cp, 1e-5);
+  mc_compute *half;
+  REQUIRE_OK(mc_compute_create(2, &half, &err), err);
+  REQUIRE_OK(mc_compute_set_precision(half, MC_BFLOAT16, &err), err);
+  test_convolutions(half, 8e-3); /* where the processor has no bfloat16: as above */
+  mc_compute_destroy(half);
   mc_conv2d too_small = {.n = 1, .c_in = 1, .h = 2, .w = 2, .c_out = 1, .k = 5, .stride = 1, .pad = 1};
   CHECK(mc_conv2d_run(cp, &too_small, &err) == MOECLIP_ERROR_ARGUMENT);
   test_pool();

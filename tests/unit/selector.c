@@ -1,6 +1,8 @@
 /* The selector: its autoencoders' gradients and Adam against plain arithmetic in double, its choice, and its files. */
 #include "select/selector.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 #include "check.h"
 #include "select/features.h"
@@ -82,6 +84,42 @@ static void test_gradients(void) {
   mc_autoencoder_clear(&a);
 }
 
+/* The same on the fast path: its products' inputs are rounded to 8 bits. */
+static void test_bfloat16(void) {
+  mc_compute *half;
+  mc_autoencoder a;
+  mc_autoencoder_trainer *trainer;
+  float x[N * DIM], exact[HIDDEN * DIM], errors[N];
+  double loss, difference = 0, size = 0;
+  fill(x, N, 0, 0);
+  REQUIRE_OK(mc_compute_create(2, &half, &err), err);
+  REQUIRE_OK(mc_compute_set_precision(half, MC_BFLOAT16, &err), err);
+  REQUIRE_OK(mc_autoencoder_create(&a, DIM, HIDDEN, SEED, 0, &err), err);
+  REQUIRE_OK(mc_autoencoder_trainer_create(&a, 1e-4f, &trainer, &err), err);
+  REQUIRE_OK(mc_autoencoder_gradients(cp, &a, x, N, &loss, &arena, &err), err);
+  memcpy(exact, a.encoder_weight.grad, sizeof exact);
+  REQUIRE_OK(mc_autoencoder_gradients(half, &a, x, N, &loss, &arena, &err), err);
+  for (int i = 0; i < HIDDEN * DIM; i++) {
+    double d = (double)a.encoder_weight.grad[i] - exact[i];
+    difference += d * d;
+    size += (double)exact[i] * exact[i];
+  }
+  CHECK_MSG(difference > 0 && difference <= 1e-4 * size, "the gradient in bfloat16 is off by %g", sqrt(difference / size));
+  /* The weights are read anew after a step, and packed once they are frozen. */
+  REQUIRE_OK(mc_autoencoder_step(half, trainer, x, N, 0.01, &loss, &arena, &err), err);
+  for (int frozen = 0; frozen < 2; frozen++) {
+    if (frozen) mc_autoencoder_trainer_destroy(trainer);
+    REQUIRE_OK(mc_autoencoder_errors(half, &a, x, N, errors, &arena, &err), err);
+    for (int r = 0; r < N; r++) {
+      double one = loss_of(&a, x + r * DIM, 1);
+      CHECK_MSG(fabs(errors[r] - one) <= 5e-3 * one && errors[r] != (float)one, "picture %d: error %g, by hand %g", r, (double)errors[r], one);
+    }
+  }
+  CHECK(a.encoder_weight.packed[0] && a.decoder_weight.packed[0]);
+  mc_autoencoder_clear(&a);
+  mc_compute_destroy(half);
+}
+
 /* Two steps by hand: the decay is added to the gradient before the moments (PyTorch's Adam, not AdamW). */
 static void test_adam(void) {
   mc_autoencoder a;
@@ -139,7 +177,7 @@ static mc_selector *three_kinds(void) {
   return s;
 }
 
-static void choose(const mc_selector *s, const float *x, int64_t n, bool whole_batch, int32_t *tasks, double *scores, float *errors) {
+static void choose(mc_selector *s, const float *x, int64_t n, bool whole_batch, int32_t *tasks, double *scores, float *errors) {
   REQUIRE_OK(mc_selector_choose(cp, s, x, n, whole_batch, tasks, scores, errors, &arena, &err), err);
 }
 
@@ -266,6 +304,7 @@ static void test_files(mc_selector *s) {
 int main(void) {
   REQUIRE_OK(mc_compute_create(2, &cp, &err), err);
   test_gradients();
+  test_bfloat16();
   test_adam();
   test_empty();
   mc_selector *s = three_kinds();
