@@ -331,7 +331,7 @@ static void choose_apart(engine *e, double *extracting, double *choosing) {
   mc_feature_extractor x;
   need(mc_feature_extractor_init(&x, MC_SELECTOR_AUTOENCODER, e->s.alexnet, e->clip, -1, &e->err), &e->err);
   mc_selector *selector = make_selector(e, MC_SELECTOR_AUTOENCODER, &x);
-  int64_t n = e->s.batch, pixels_each = 3 * (int64_t)x.image_size * x.image_size;
+  int64_t n = e->s.batch, pixels_each = 3 * (int64_t)x.transform.size * x.transform.size;
   uint8_t *pixels = calloc((size_t)n, (size_t)pixels_each);
   float *seen = mc_alloc((size_t)(n * x.dim), sizeof *seen);
   if (!pixels || !seen) exit(1);

@@ -86,7 +86,7 @@ static moeclip_code held_name(void *context, size_t i, char *out, size_t n_out) 
 /* errors [n, 1 + tasks] of a source's pictures. Freed by the caller. */
 static float *measure(moeclip_learner *l, const mc_image_source *source, int64_t *n) {
   mc_loader *loader;
-  mc_loader_options o = {.image_size = l->extractor.image_size, .batch = BATCH, .n_threads = 2};
+  mc_loader_options o = {.image_size = l->extractor.transform.size, .batch = BATCH, .n_threads = 2};
   int64_t stride = 1 + l->n_tasks;
   float *errors = mc_alloc(source->count, (size_t)stride * sizeof *errors);
   int32_t tasks[BATCH];
@@ -143,7 +143,7 @@ static int choose(const float *errors, int n_tasks, const double (*thresholds)[N
 
 /* Seconds a picture: what choosing adds to encoding, at its best of some tries. */
 static double cost(const bench *b, moeclip_learner *l, double *encoding) {
-  size_t size = (size_t)b->model->clip->sizes.image_size, s = (size_t)l->extractor.image_size, embed = (size_t)b->model->clip->sizes.embed;
+  size_t size = (size_t)b->model->clip->sizes.image_size, s = (size_t)l->extractor.transform.size, embed = (size_t)b->model->clip->sizes.embed;
   uint8_t *pixels = calloc(BATCH, 3 * size * size), *seen = calloc(BATCH, 3 * s * s);
   float *out = mc_alloc(BATCH, embed * sizeof *out);
   int32_t tasks[BATCH], none[BATCH];

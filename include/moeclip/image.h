@@ -34,11 +34,22 @@ MOECLIP_API void moeclip_image_clear(moeclip_image *image);
 typedef enum moeclip_picture_kind { MOECLIP_PICTURE_NONE = 0, MOECLIP_PICTURE, MOECLIP_PICTURE_UNREAD } moeclip_picture_kind;
 MOECLIP_API moeclip_picture_kind moeclip_picture_kind_of(const char *name);
 
-/* Evaluation preprocessing: short side to `size` (bicubic, antialiased), centre crop. out: uint8 [3, size, size]. */
+/* How a model takes a picture (moeclip_model_transform): as a square of `size` pixels a side, bicubic, antialiased. */
+typedef struct moeclip_transform {
+  int size;
+  int squash;                   /* 0: the short side becomes size, and the centre is cut out; 1: both sides become size */
+  float mean[3], deviation[3];  /* of red, green and blue, where white is 1 */
+} moeclip_transform;
+/* OpenAI's: the centre, and the mean and deviation of its training pictures. */
+MOECLIP_API void moeclip_transform_defaults(moeclip_transform *t, int size);
+/* out: uint8 [3, size, size]. */
+MOECLIP_API moeclip_code moeclip_image_transform(const moeclip_image *image, const moeclip_transform *t, uint8_t *out, moeclip_error *err);
+/* uint8 [3, size, size] to float32 of the same shape: (v / 255 - mean) / deviation. */
+MOECLIP_API void moeclip_transform_normalize(const moeclip_transform *t, const uint8_t *in, float *out);
+
+/* Both with OpenAI's transform. */
 MOECLIP_API moeclip_code moeclip_image_preprocess(const moeclip_image *image, int size, uint8_t *out,
                                                   moeclip_error *err);
-
-/* uint8 [3, size, size] to float32 of the same shape: (v / 255 - mean) / std with CLIP's per-channel numbers. */
 MOECLIP_API void moeclip_image_normalize(const uint8_t *in, int size, float *out);
 
 #ifdef __cplusplus

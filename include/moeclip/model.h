@@ -9,6 +9,7 @@
 
 #include "moeclip/comm.h"
 #include "moeclip/error.h"
+#include "moeclip/image.h"
 #include "moeclip/tensors.h"
 
 #ifdef __cplusplus
@@ -47,9 +48,10 @@ typedef struct moeclip_model_sizes {
 
 typedef struct moeclip_model moeclip_model;
 
-/* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names. The activation and the numbers of heads,
- * which no weight tells, come from the file's metadata ("activation", "visual_heads", "text_heads"), else from the configuration beside
- * it (Hugging Face's config.json, OpenCLIP's open_clip_config.json; UNSUPPORTED where that asks for what is not computed here), else
+/* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names. The activation, the numbers of heads and how
+ * pictures are taken, which no weight tells, come from the file's metadata ("activation", "visual_heads", "text_heads", "image_mean",
+ * "image_std", "resize_mode"), else from the configuration beside it (Hugging Face's config.json and preprocessor_config.json, OpenCLIP's
+ * open_clip_config.json; UNSUPPORTED where that asks for what is not computed here), else
  * they are OpenAI's. float32 safetensors are mapped, not copied. options NULL: defaults. */
 MOECLIP_API moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *options, moeclip_model **out,
                                             moeclip_error *err);
@@ -58,10 +60,12 @@ MOECLIP_API const char *moeclip_model_path(const moeclip_model *model);
 /* What it computes with: MOECLIP_PRECISION_FLOAT32 or _BFLOAT16. */
 MOECLIP_API moeclip_precision moeclip_model_precision(const moeclip_model *model);
 MOECLIP_API void moeclip_model_get_sizes(const moeclip_model *model, moeclip_model_sizes *out);
-/* 32 hexadecimal digits that depend on all weights: which backbone a learner's state belongs to. */
+/* How it takes pictures. */
+MOECLIP_API void moeclip_model_transform(const moeclip_model *model, moeclip_transform *out);
+/* 32 hexadecimal digits that depend on all weights, and on what is computed with them: which backbone a learner's state belongs to. */
 MOECLIP_API const char *moeclip_model_fingerprint(moeclip_model *model);
 
-/* pixels: uint8 [n, 3, image_size, image_size] (moeclip_image_preprocess). out: float [n, embed], each of length 1. */
+/* pixels: uint8 [n, 3, image_size, image_size] (moeclip_image_transform). out: float [n, embed], each of length 1. */
 MOECLIP_API moeclip_code moeclip_encode_images(moeclip_model *model, const uint8_t *pixels, int n, float *out,
                                                moeclip_error *err);
 /* texts: n UTF-8 strings. out: float [n, embed], each of length 1. */

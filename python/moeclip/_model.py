@@ -98,14 +98,15 @@ class Model(Owner):
 
         Raises FileError or FormatError for a picture that cannot be read, TypeError or ValueError for what is none.
         """
-        sizes, model = self.sizes, self._get()
+        sizes, model, transform = self.sizes, self._get(), ffi.new("moeclip_transform *")
+        lib.moeclip_model_transform(model, transform)
         rows: list[FloatArray] = [np.empty((0, sizes.embed), np.float32)]
         for piece in pieces(images):
             pixels = np.empty((len(piece), 3, sizes.image_size, sizes.image_size), np.uint8)
             err, array = new_error(), c_images(piece)
             for i in range(len(piece)):
                 out = ffi.from_buffer("uint8_t[]", pixels[i], require_writable=True)
-                check(lib.moeclip_image_preprocess(ffi.addressof(array, i), sizes.image_size, out, err), err)
+                check(lib.moeclip_image_transform(ffi.addressof(array, i), transform, out, err), err)
             rows.append(np.empty((len(piece), sizes.embed), np.float32))
             check(self._guard.call(lib.moeclip_encode_images, model, ffi.from_buffer("uint8_t[]", pixels), len(piece),
                                    ffi.from_buffer("float[]", rows[-1], require_writable=True), err), err)

@@ -91,6 +91,12 @@ static json_t *describe_clip(const char *path, const moeclip_tensors *t) {
                 s.visual_hidden, "context", s.context, "vocabulary", s.vocabulary, "text_layers", s.text_layers,
                 "text_width", s.text_width, "text_hidden", s.text_hidden, "embed", s.embed, "visual_heads",
                 s.visual_heads, "text_heads", s.text_heads);
+  moeclip_transform transform;
+  moeclip_model_transform(model, &transform);
+  mc_json_set(&object, "resize_mode", json_string(transform.squash ? "squash" : "crop"));
+  mc_json_set(&object, "image_mean", json_pack("[f, f, f]", (double)transform.mean[0], (double)transform.mean[1], (double)transform.mean[2]));
+  mc_json_set(&object, "image_std",
+              json_pack("[f, f, f]", (double)transform.deviation[0], (double)transform.deviation[1], (double)transform.deviation[2]));
   moeclip_model_destroy(model);
   return object;
 }
@@ -148,6 +154,10 @@ static const char *text(const json_t *object, const char *key) {
   return s ? s : "?";
 }
 
+static double colour(const json_t *clip, const char *key, size_t i) {
+  return json_real_value(json_array_get(json_object_get(clip, key), i));
+}
+
 static void print_clip(const json_t *clip) {
   if (!clip) return;
   if (json_object_get(clip, "problem")) {
@@ -159,6 +169,10 @@ static void print_clip(const json_t *clip) {
   printf("  images %lld x %lld in patches of %lld: %lld blocks of width %lld, %lld heads, MLP %lld\n", number(clip, "image_size"),
          number(clip, "image_size"), number(clip, "patch"), number(clip, "visual_layers"), number(clip, "visual_width"),
          number(clip, "visual_heads"), number(clip, "visual_hidden"));
+  printf("    %s; mean %.4g, %.4g, %.4g, deviation %.4g, %.4g, %.4g\n",
+         strcmp(text(clip, "resize_mode"), "squash") == 0 ? "both sides resized" : "the short side resized, the centre cut out",
+         colour(clip, "image_mean", 0), colour(clip, "image_mean", 1), colour(clip, "image_mean", 2), colour(clip, "image_std", 0),
+         colour(clip, "image_std", 1), colour(clip, "image_std", 2));
   printf("  texts of %lld tokens out of %lld: %lld blocks of width %lld, %lld heads, MLP %lld\n", number(clip, "context"),
          number(clip, "vocabulary"), number(clip, "text_layers"), number(clip, "text_width"),
          number(clip, "text_heads"), number(clip, "text_hidden"));

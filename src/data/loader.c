@@ -91,7 +91,7 @@ static char *decode(mc_loader *l, uint64_t number, int i, size_t index, uint8_t 
     mc_philox_init(&g, l->o.seed, MC_STREAM_AUGMENT, l->o.augment_once ? index : position);
     code = mc_image_augment(&image, l->o.image_size, l->o.crop_scale_min, &g, out, &err);
   } else if (code == MOECLIP_OK) {
-    code = moeclip_image_preprocess(&image, l->o.image_size, out, &err);
+    code = moeclip_image_transform(&image, &(moeclip_transform){.size = l->o.image_size, .squash = l->o.squash}, out, &err);
   }
   moeclip_image_clear(&image);
   if (code == MOECLIP_OK) return NULL;

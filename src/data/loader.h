@@ -31,6 +31,7 @@ mc_image_source mc_dataset_source(mc_dataset_split *of);
 
 typedef struct mc_loader_options {
   int image_size;       /* n of the model */
+  bool squash;          /* the evaluation transform's way to a square (moeclip_transform) */
   int batch;            /* pictures a batch */
   int n_threads;        /* decoding threads; at least 1 */
   int n_ahead;          /* batches decoded ahead; 0: 3 */

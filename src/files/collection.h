@@ -1,6 +1,6 @@
 /*
  * files/: containers of named tensors (safetensors, PyTorch zip and pickle files, TorchScript) and the names that
- * CLIP's weights go by. Includes base/ and moeclip/tensors.h; model/ and what stands above it may include names.h.
+ * CLIP's weights go by. Includes base/, moeclip/tensors.h and, for OpenAI's transform, moeclip/image.h; model/ and what stands above it may include names.h.
  *
  * This header: what the readers share, the collection behind moeclip_tensors.
  */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "files/config_pictures.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
 
@@ -112,18 +113,6 @@ static bool is_usual(const json_t *value) {
   return json_is_null(value) || json_is_false(value) || (json_is_object(value) && json_object_size(value) == 0);
 }
 
-/* Pictures are normalised with these, whatever the model. */
-static bool is_usual_normalisation(const json_t *preprocess) {
-  static const double usual[2][3] = {{0.48145466, 0.4578275, 0.40821073}, {0.26862954, 0.26130258, 0.27577711}};
-  for (int i = 0; i < 2; i++) {
-    const json_t *is = json_object_get(preprocess, i ? "std" : "mean");
-    for (size_t k = 0; is && k < 3; k++) {
-      if (!(fabs(json_number_value(json_array_get(is, k)) - usual[i][k]) < 1e-4)) return false;
-    }
-  }
-  return true;
-}
-
 static moeclip_code openclip(config *c, moeclip_error *err) {
   const json_t *model = json_object_get(c->root, "model_cfg");
   c->visual = json_object_get(model, "vision_cfg");
@@ -138,27 +127,38 @@ static moeclip_code openclip(config *c, moeclip_error *err) {
       if (!is_known(key) && !is_usual(value)) return unsupported(c, i ? "text" : "vision", key, err);
     }
   }
-  if (!is_usual_normalisation(json_object_get(c->root, "preprocess_cfg"))) {
-    return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED,
-                   "%s: \"preprocess_cfg\" has another \"mean\" or \"std\" than OpenAI's CLIP, which is not supported", c->path);
-  }
+  MC_TRY(mc_config_openclip_pictures(c->path, json_object_get(c->root, "preprocess_cfg"), c->t, err));
   MC_TRY(note(c, "activation", json_is_true(json_object_get(model, "quick_gelu")) ? "quick_gelu" : "gelu", err));
   int64_t head = whole(c->visual, "head_width", 64), width = whole(c->visual, "width", 768);
   MC_TRY(note_heads(c, true, head > 0 && width > 0 ? width / head : 0, err));
   return note_heads(c, false, whole(c->text, "heads", 8), err);
 }
 
-moeclip_code mc_config_note(const char *path, mc_naming naming, moeclip_tensors *t, moeclip_error *err) {
-  bool hf = naming == MC_NAMES_HUGGINGFACE, there = false;
+/* *root: the configuration of that name beside the file `path`, and *name where it is; NULL: there is none. */
+static moeclip_code read_beside(const char *path, const char *which, char **name, json_t **root, moeclip_error *err) {
+  bool there = false;
   const char *slash = strrchr(path, '/');
-  char *name = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, hf ? "config.json" : "open_clip_config.json");
+  *root = NULL;
+  *name = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, which);
+  if (!*name) return mc_fail_memory(err, strlen(path) + strlen(which), "a file name");
+  MC_TRY(mc_file_exists(*name, &there, err));
+  return there ? mc_json_read_given(*name, MAX_CONFIG_BYTES, root, err) : MOECLIP_OK;
+}
+
+moeclip_code mc_config_note(const char *path, mc_naming naming, moeclip_tensors *t, moeclip_error *err) {
+  bool hf = naming == MC_NAMES_HUGGINGFACE;
+  char *name = NULL;
   json_t *root = NULL;
-  moeclip_code code = name ? mc_file_exists(name, &there, err) : mc_fail_memory(err, strlen(path) + 32, "a file name");
-  if (code == MOECLIP_OK && there) code = mc_json_read_given(name, MAX_CONFIG_BYTES, &root, err);
+  moeclip_code code = read_beside(path, hf ? "config.json" : "open_clip_config.json", &name, &root, err);
   if (root) {
     config c = {.path = name, .root = root, .t = t};
     code = hf ? huggingface(&c, err) : openclip(&c, err);
   }
+  json_decref(root);
+  free(name);
+  if (!hf || code != MOECLIP_OK) return code;
+  code = read_beside(path, "preprocessor_config.json", &name, &root, err);
+  if (root) code = mc_config_huggingface_pictures(name, root, t, err);
   json_decref(root);
   free(name);
   return code;

@@ -1,6 +1,6 @@
 /*
- * What the configuration beside a CLIP's weights says of them that their shapes do not: Hugging Face's config.json beside weights in
- * its names, OpenCLIP's open_clip_config.json beside others.
+ * What the configuration beside a CLIP's weights says of them that their shapes do not: Hugging Face's config.json and
+ * preprocessor_config.json beside weights in its names, OpenCLIP's open_clip_config.json beside others.
  */
 #ifndef MC_FILES_CONFIG_H
 #define MC_FILES_CONFIG_H
@@ -17,7 +17,8 @@ bool mc_heads_fit(int64_t heads, int64_t width);
 
 /*
  * Puts what the configuration beside the file `path` says into the metadata of t, the file's tensors in OpenAI's names: "activation"
- * ("gelu" or "quick_gelu"), "visual_heads" and "text_heads" where they are not the usual ones. What the metadata says already stays. No
+ * ("gelu" or "quick_gelu"), "visual_heads" and "text_heads" where they are not the usual ones, "image_mean", "image_std" and
+ * "resize_mode" where they are not OpenAI's. What the metadata says already stays. No
  * such file: nothing. FORMAT for one that is damaged; UNSUPPORTED, naming the setting, for a model that is computed in another way than
  * the towers here. Messages name the configuration.
  */

@@ -30,26 +30,40 @@ static int crop_offset(int side, int size) {
   return half + (twice & 1 & half);
 }
 
-moeclip_code moeclip_image_preprocess(const moeclip_image *image, int size, uint8_t *out, moeclip_error *err) {
-  MC_TRY(check_side(size, err));
+void moeclip_transform_defaults(moeclip_transform *t, int size) {
+  *t = (moeclip_transform){size, 0, {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}};
+}
+
+moeclip_code moeclip_image_transform(const moeclip_image *image, const moeclip_transform *t, uint8_t *out, moeclip_error *err) {
+  MC_TRY(check_side(t->size, err));
   MC_TRY(check_picture(image, err));
-  int w = image->width, h = image->height;
+  int w = image->width, h = image->height, size = t->size;
   mc_resample r = {.source = image->rgb, .row = (size_t)w * 3, .width = w, .height = h, .planar = true};
-  r.to_width = w <= h ? size : scaled_long_side(w, h, size);
-  r.to_height = w <= h ? scaled_long_side(h, w, size) : size;
+  r.to_width = w <= h || t->squash ? size : scaled_long_side(w, h, size);
+  r.to_height = w <= h && !t->squash ? scaled_long_side(h, w, size) : size;
   r.part = (mc_rect){crop_offset(r.to_width, size), crop_offset(r.to_height, size), size, size};
   return mc_resample_run(&r, out, err);
 }
 
-void moeclip_image_normalize(const uint8_t *in, int size, float *out) {
-  static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f};
-  static const float deviation[3] = {0.26862954f, 0.26130258f, 0.27577711f};
-  size_t n = (size_t)size * (size_t)size;
+void moeclip_transform_normalize(const moeclip_transform *t, const uint8_t *in, float *out) {
+  size_t n = (size_t)t->size * (size_t)t->size;
   for (size_t c = 0; c < 3; c++) {
     float of[256];
-    for (int v = 0; v < 256; v++) of[v] = ((float)v / 255.0f - mean[c]) / deviation[c];
+    for (int v = 0; v < 256; v++) of[v] = ((float)v / 255.0f - t->mean[c]) / t->deviation[c];
     for (size_t i = 0; i < n; i++) out[c * n + i] = of[in[c * n + i]];
   }
+}
+
+moeclip_code moeclip_image_preprocess(const moeclip_image *image, int size, uint8_t *out, moeclip_error *err) {
+  moeclip_transform t;
+  moeclip_transform_defaults(&t, size);
+  return moeclip_image_transform(image, &t, out, err);
+}
+
+void moeclip_image_normalize(const uint8_t *in, int size, float *out) {
+  moeclip_transform t;
+  moeclip_transform_defaults(&t, size);
+  moeclip_transform_normalize(&t, in, out);
 }
 
 static int clamp(double v, int limit) { return v < 1 ? 1 : v > limit ? limit : (int)v; }

@@ -138,7 +138,7 @@ static moeclip_code encode_pictures(moeclip_learner *l, const uint8_t *pixels, i
     encoder.choice = tasks ? NULL : &choice;
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");
-    mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, size, images);
+    mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, &m->clip->transform, images);
     code = mc_encode_images(m->compute, &encoder, images, count, out + at * m->clip->sizes.embed, NULL, &m->arena, err);
     mc_arena_release(&m->arena, mark);
   }

@@ -270,7 +270,7 @@ static moeclip_code herd_class(const mc_learning *run, const encoded *e, int32_t
     moeclip_image image;
     uint8_t *to = next->pictures.pixels + (size_t)next->pictures.n * mc_kept_each(&next->pictures);
     MC_TRY(r->own.load(r->own.context, (size_t)e->index[rows[chosen[i]]], &image, err));
-    moeclip_code code = moeclip_image_preprocess(&image, next->pictures.size, to, err);
+    moeclip_code code = moeclip_image_transform(&image, &run->l->model->clip->transform, to, err);
     moeclip_image_clear(&image);
     MC_TRY(code);
     next->labels[next->pictures.n++] = (int64_t)r->all.n_old + class;

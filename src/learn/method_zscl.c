@@ -293,7 +293,7 @@ static mc_reference_batch draw(mc_learning *run, const mc_training_step *s) {
     memcpy(d->before + (size_t)i * embed, z->features + picture * embed, embed * sizeof *d->before);
     if (i >= own && i < end) memcpy(d->pixels + (size_t)(i - own) * each, z->pictures.pixels + picture * each, each);
   }
-  mc_normalize_pixels(s->model->compute, d->pixels, end - own, z->pictures.size, d->images);
+  mc_normalize_pixels(s->model->compute, d->pixels, end - own, &s->model->clip->transform, d->images);
   return (mc_reference_batch){.images = d->images,
                               .n = end - own,
                               .begin = run->comm ? d->begin : NULL,

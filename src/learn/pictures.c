@@ -7,7 +7,7 @@
 
 typedef struct preprocessing {
   const moeclip_image *images;
-  int size;
+  const moeclip_transform *transform;
   uint8_t *pixels;
   moeclip_code *codes; /* [n] */
   moeclip_error *errors;
@@ -15,17 +15,17 @@ typedef struct preprocessing {
 
 static void preprocess_range(void *context, int64_t begin, int64_t end) {
   const preprocessing *p = context;
-  size_t each = 3 * (size_t)p->size * (size_t)p->size;
+  size_t each = 3 * (size_t)p->transform->size * (size_t)p->transform->size;
   for (int64_t i = begin; i < end; i++) {
-    p->codes[i] = moeclip_image_preprocess(&p->images[i], p->size, p->pixels + (size_t)i * each, &p->errors[i]);
+    p->codes[i] = moeclip_image_transform(&p->images[i], p->transform, p->pixels + (size_t)i * each, &p->errors[i]);
   }
 }
 
 /* *pixels: fresh, [n, 3, size, size]. */
-static moeclip_code preprocess(moeclip_learner *l, const moeclip_image *images, int64_t n, int size, uint8_t **pixels,
+static moeclip_code preprocess(moeclip_learner *l, const moeclip_image *images, int64_t n, const moeclip_transform *t, uint8_t **pixels,
                                moeclip_error *err) {
-  size_t each = 3 * (size_t)size * (size_t)size;
-  preprocessing p = {images, size, mc_alloc((size_t)n, each), mc_alloc((size_t)n, sizeof *p.codes),
+  size_t each = 3 * (size_t)t->size * (size_t)t->size;
+  preprocessing p = {images, t, mc_alloc((size_t)n, each), mc_alloc((size_t)n, sizeof *p.codes),
                      mc_alloc((size_t)n, sizeof *p.errors)};
   moeclip_code code = MOECLIP_OK;
   *pixels = p.pixels;
@@ -64,8 +64,8 @@ static moeclip_code choose_and_encode(moeclip_learner *l, mc_pictures *p, const 
     mc_chosen chosen = {p->tasks, p->scores, p->errors};
     return mc_choose_and_encode(l, pixels, p->n, &chosen, NULL, p->gates, p->features, err);
   }
-  if (l->extractor.image_size != l->model->clip->sizes.image_size) {
-    code = preprocess(l, p->images, p->n, l->extractor.image_size, &own, err);
+  if (!mc_transforms_agree(&l->extractor.transform, &l->model->clip->transform)) {
+    code = preprocess(l, p->images, p->n, &l->extractor.transform, &own, err);
   }
   if (code == MOECLIP_OK) code = mc_route(l, own ? own : pixels, p->n, p->selection, p->tasks, p->scores, p->errors, err);
   if (code == MOECLIP_OK) code = mc_picture_features(l, pixels, p->n, p->tasks, NULL, p->gates, p->features, err);
@@ -94,7 +94,7 @@ moeclip_code mc_pictures_encode(moeclip_learner *l, mc_pictures *p, bool why, mo
     p->gates = calloc(n, each * sizeof *p->gates);
     if (!p->gates) code = mc_fail_memory(err, n * each * sizeof *p->gates, "gates");
   }
-  if (code == MOECLIP_OK) code = preprocess(l, p->images, p->n, l->model->clip->sizes.image_size, &pixels, err);
+  if (code == MOECLIP_OK) code = preprocess(l, p->images, p->n, &l->model->clip->transform, &pixels, err);
   if (code == MOECLIP_OK) code = choose_and_encode(l, p, pixels, why, err);
   free(pixels);
   return code;

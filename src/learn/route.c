@@ -6,7 +6,7 @@
 
 moeclip_code mc_selector_features(moeclip_learner *l, const uint8_t *pixels, int64_t n, float *out, moeclip_error *err) {
   const int64_t piece = 64; /* so that memory does not grow with n */
-  size_t each = 3 * (size_t)l->extractor.image_size * (size_t)l->extractor.image_size;
+  size_t each = 3 * (size_t)l->extractor.transform.size * (size_t)l->extractor.transform.size;
   for (int64_t at = 0; at < n; at += piece) {
     int64_t count = n - at < piece ? n - at : piece;
     MC_TRY(mc_extract(l->model->compute, &l->extractor, pixels + (size_t)at * each, count, out + at * l->extractor.dim,
@@ -19,7 +19,7 @@ moeclip_code mc_route(moeclip_learner *l, const uint8_t *pixels, int64_t n, moec
                       double *scores, float *errors, moeclip_error *err) {
   bool whole = selection == MOECLIP_SELECT_PER_BATCH;
   int64_t piece = whole || n < 64 ? n : 64;
-  size_t dim = (size_t)l->extractor.dim, each = 3 * (size_t)l->extractor.image_size * (size_t)l->extractor.image_size;
+  size_t dim = (size_t)l->extractor.dim, each = 3 * (size_t)l->extractor.transform.size * (size_t)l->extractor.transform.size;
   float *features = mc_alloc((size_t)piece, dim * sizeof *features);
   if (!features) return mc_fail_memory(err, (size_t)piece * dim * sizeof *features, "the selector's features");
   moeclip_code code = MOECLIP_OK;

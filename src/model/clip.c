@@ -180,6 +180,7 @@ static moeclip_code frame_create(const mc_clip_sizes *s, mc_clip **out, moeclip_
   c->sizes = *s;
   if (!s->visual_heads) c->sizes.visual_heads = mc_usual_heads(true, s->visual_width);
   if (!s->text_heads) c->sizes.text_heads = mc_usual_heads(false, s->text_width);
+  moeclip_transform_defaults(&c->transform, s->image_size);
   c->n_patches = (s->image_size / s->patch) * (s->image_size / s->patch);
   MC_TRY(tower_init(&c->visual, s->visual_layers, s->visual_width, s->visual_hidden, c->sizes.visual_heads, false, s->activation,
                     err));
@@ -203,6 +204,7 @@ moeclip_code mc_clip_load(moeclip_tensors *file, int activation, mc_clip **out, 
   } else {
     moeclip_tensors_destroy(file);
   }
+  if (code == MOECLIP_OK) code = mc_transform_read(file, sizes.image_size, &clip->transform, err);
   if (code == MOECLIP_OK) code = each_param(clip, read_param, file, err);
   if (code != MOECLIP_OK) {
     mc_clip_destroy(clip);
@@ -337,6 +339,7 @@ moeclip_code mc_clip_store(mc_clip *clip, moeclip_dtype dtype, moeclip_tensors *
   if (z->activation == MC_GELU) MC_TRY(moeclip_tensors_set_metadata(out, "activation", "gelu", err));
   if (z->visual_heads != mc_usual_heads(true, z->visual_width)) MC_TRY(put_number(out, "visual_heads", z->visual_heads, err));
   if (z->text_heads != mc_usual_heads(false, z->text_width)) MC_TRY(put_number(out, "text_heads", z->text_heads, err));
+  MC_TRY(mc_transform_store(&clip->transform, out, err));
   return mc_clip_each(clip, store_param, &s, err);
 }
 
@@ -380,6 +383,12 @@ void mc_clip_fingerprint(mc_clip *clip, char out[33]) {
   if (s->activation == MC_GELU) mc_sha256_add(&h, "gelu", 5);
   if (heads[0] != mc_usual_heads(true, s->visual_width) || heads[1] != mc_usual_heads(false, s->text_width)) {
     mc_sha256_add(&h, heads, sizeof heads);
+  }
+  if (!mc_transform_is_usual(&clip->transform)) {
+    uint8_t squash = clip->transform.squash != 0;
+    mc_sha256_add(&h, &squash, 1);
+    mc_sha256_add(&h, clip->transform.mean, sizeof clip->transform.mean);
+    mc_sha256_add(&h, clip->transform.deviation, sizeof clip->transform.deviation);
   }
   mc_sha256_hex(&h, hex);
   memcpy(out, hex, 32);

@@ -4,6 +4,7 @@
 
 #include "compute/kernels.h"
 #include "model/params.h"
+#include "model/transform.h"
 
 typedef struct mc_block {
   mc_param ln_1_weight, ln_1_bias;   /* [d] */
@@ -31,6 +32,7 @@ typedef struct mc_clip_sizes {
 
 typedef struct mc_clip {
   mc_clip_sizes sizes;
+  moeclip_transform transform;
   int n_patches; /* (image_size / patch)^2; the image tower has one token more */
   mc_tower visual, text;
   mc_param conv1, class_embedding, visual_position;        /* [d, 3, patch, patch], [d], [1 + n_patches, d] */
@@ -61,8 +63,8 @@ moeclip_code mc_clip_each(mc_clip *clip, mc_param_visitor visit, void *context, 
 moeclip_code mc_clip_store(mc_clip *clip, moeclip_dtype dtype, moeclip_tensors *out, moeclip_error *err);
 
 /*
- * 32 hexadecimal digits that depend on every name, shape and float32 value, the activation and the heads: which backbone a state belongs to. The same for
- * the same values in another container or element type. Fast rather than cryptographic: it guards against mistakes.
+ * 32 hexadecimal digits that depend on every name, shape and float32 value, the activation, the heads and the transform: which backbone a state belongs
+ * to. The same for the same values in another container or element type. Fast rather than cryptographic: it guards against mistakes.
  */
 void mc_clip_fingerprint(mc_clip *clip, char out[33]);
 

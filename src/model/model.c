@@ -125,6 +125,8 @@ void moeclip_model_get_sizes(const moeclip_model *model, moeclip_model_sizes *ou
   mc_clip_each(model->clip, count_param, &out->n_parameters, NULL);
 }
 
+void moeclip_model_transform(const moeclip_model *model, moeclip_transform *out) { *out = model->clip->transform; }
+
 const char *moeclip_model_fingerprint(moeclip_model *model) {
   if (!model->fingerprint[0]) mc_clip_fingerprint(model->clip, model->fingerprint);
   return model->fingerprint;
@@ -137,19 +139,19 @@ moeclip_code mc_model_copy_clip(const moeclip_model *model, mc_clip **out, moecl
 typedef struct pixels_job {
   const uint8_t *pixels;
   float *out;
-  int size;
+  const moeclip_transform *transform;
 } pixels_job;
 
 static void normalize_range(void *context, int64_t begin, int64_t end) {
   const pixels_job *j = context;
-  size_t each = 3 * (size_t)j->size * (size_t)j->size;
+  size_t each = 3 * (size_t)j->transform->size * (size_t)j->transform->size;
   for (int64_t i = begin; i < end; i++) {
-    moeclip_image_normalize(j->pixels + (size_t)i * each, j->size, j->out + (size_t)i * each);
+    moeclip_transform_normalize(j->transform, j->pixels + (size_t)i * each, j->out + (size_t)i * each);
   }
 }
 
-void mc_normalize_pixels(mc_compute *cp, const uint8_t *pixels, int64_t n, int size, float *out) {
-  pixels_job job = {pixels, out, size};
+void mc_normalize_pixels(mc_compute *cp, const uint8_t *pixels, int64_t n, const moeclip_transform *t, float *out) {
+  pixels_job job = {pixels, out, t};
   mc_parallel_for(cp, n, 1, normalize_range, &job);
 }
 
@@ -165,7 +167,7 @@ moeclip_code moeclip_encode_images(moeclip_model *m, const uint8_t *pixels, int 
     mc_arena_mark mark = mc_arena_here(&m->arena);
     float *images = mc_arena_take(&m->arena, (size_t)count * each, sizeof *images);
     if (!images) return mc_fail_memory(err, (size_t)count * each * sizeof *images, "pictures");
-    mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, size, images);
+    mc_normalize_pixels(m->compute, pixels + (size_t)at * each, count, &m->clip->transform, images);
     moeclip_code code = mc_encode_images(m->compute, &encoder, images, count,
                                          out + (size_t)at * (size_t)m->clip->sizes.embed, NULL, &m->arena, err);
     mc_arena_release(&m->arena, mark);

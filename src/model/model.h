@@ -28,7 +28,7 @@ moeclip_code mc_fill_template(const char *template, const char *class_name, char
 moeclip_code mc_model_prompts(const moeclip_model *model, const char *const *templates, size_t n_templates,
                               const char *const *classes, size_t n_classes, int32_t **rows, moeclip_error *err);
 
-/* uint8 [n, 3, size, size] -> float32, CLIP-normalised, spread over the threads. */
-void mc_normalize_pixels(mc_compute *cp, const uint8_t *pixels, int64_t n, int size, float *out);
+/* uint8 [n, 3, size, size] -> float32, as t normalises, spread over the threads. */
+void mc_normalize_pixels(mc_compute *cp, const uint8_t *pixels, int64_t n, const moeclip_transform *t, float *out);
 
 #endif

@@ -8,10 +8,11 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/sha256.h"
 
-enum { MAX_TEXT = 1 << 20, MAX_DEPTH = 64 };
+enum { MAX_TEXT = 1 << 20, MAX_DEPTH = 64, MAX_INDEX = 64 << 20 };
 
 static void add_number(mc_sha256 *h, uint64_t v) {
   uint8_t bytes[8];
@@ -32,7 +33,7 @@ static json_t *path_text(const char *path) {
   return s ? s : json_string("(a path that is not UTF-8)");
 }
 
-moeclip_code mc_describe_file(const char *path, json_t **out, moeclip_error *err) {
+static moeclip_code describe_one(const char *path, json_t **out, moeclip_error *err) {
   mc_mapping m;
   mc_sha256 h;
   char hex[65];
@@ -44,6 +45,46 @@ moeclip_code mc_describe_file(const char *path, json_t **out, moeclip_error *err
   json_int_t n = (json_int_t)m.n_bytes;
   mc_mapping_close(&m);
   return packed(json_pack("{s:o, s:I, s:s}", "path", path_text(path), "bytes", n, "sha256", hex), out, err);
+}
+
+/* The files beside an index, by name. Only called for an index that was opened as a model, so that it is a good one. */
+static moeclip_code describe_parts(const char *path, const json_t *map, json_t *whole, moeclip_error *err) {
+  const char *slash = strrchr(path, '/'), *tensor, *name;
+  json_t *value, *names = json_object(), *parts = json_array();
+  moeclip_code code = MOECLIP_OK;
+  json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
+    if (json_is_string(value)) mc_json_set(&names, json_string_value(value), json_true());
+  }
+  json_object_foreach(names, name, value) {
+    json_t *part = NULL;
+    char *file = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
+    code = file ? describe_one(file, &part, err) : mc_fail_memory(err, strlen(path), "a file name");
+    free(file);
+    if (code != MOECLIP_OK) break;
+    mc_json_append(&parts, part);
+  }
+  if (code == MOECLIP_OK && (!names || !parts || json_object_set(whole, "parts", parts) != 0)) {
+    code = mc_fail_memory(err, 256, "the description of an input");
+  }
+  json_decref(names);
+  json_decref(parts);
+  return code;
+}
+
+moeclip_code mc_describe_file(const char *path, json_t **out, moeclip_error *err) {
+  static const char ending[] = ".index.json";
+  size_t n = strlen(path), n_ending = sizeof ending - 1;
+  MC_TRY(describe_one(path, out, err));
+  if (n < n_ending || strcmp(path + n - n_ending, ending) != 0) return MOECLIP_OK;
+  json_t *root = NULL;
+  moeclip_code code = mc_json_read_given(path, MAX_INDEX, &root, err);
+  const json_t *map = json_object_get(root, "weight_map");
+  if (code == MOECLIP_OK && json_is_object(map)) code = describe_parts(path, map, *out, err);
+  json_decref(root);
+  if (code == MOECLIP_OK) return code;
+  json_decref(*out);
+  *out = NULL;
+  return code;
 }
 
 /* --- data sets ---------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 
 #include "report/report.h"
 
-/* {"path", "bytes", "sha256"} of a file, whole. */
+/* {"path", "bytes", "sha256"} of a file, whole. Of the index of a model in several files also "parts": the same of each of those. */
 moeclip_code mc_describe_file(const char *path, json_t **out, moeclip_error *err);
 
 /*

@@ -27,13 +27,18 @@ static moeclip_code read_picture(mc_todo *t, moeclip_image *out, moeclip_error *
   return code;
 }
 
+/* Does the selector see other pixels than the model? */
+static bool looks_apart(const moeclip_learner *l) {
+  return l->selector && !mc_transforms_agree(&l->extractor.transform, &l->model->clip->transform);
+}
+
 static moeclip_code selector_pixels(const mc_update *u, mc_todo *t, const moeclip_image *image, moeclip_error *err) {
-  int size = u->learner->extractor.image_size;
-  if (!u->learner->selector || u->learner->n_tasks == 0 || size == u->learner->model->clip->sizes.image_size)
-    return MOECLIP_OK;
-  t->selector_pixels = mc_alloc(3 * (size_t)size, (size_t)size);
-  if (!t->selector_pixels) return mc_fail_memory(err, 3 * (size_t)size * (size_t)size, "a picture");
-  return moeclip_image_preprocess(image, size, t->selector_pixels, err);
+  const moeclip_transform *own = &u->learner->extractor.transform;
+  size_t size = (size_t)own->size;
+  if (u->learner->n_tasks == 0 || !looks_apart(u->learner)) return MOECLIP_OK;
+  t->selector_pixels = mc_alloc(3 * size, size);
+  if (!t->selector_pixels) return mc_fail_memory(err, 3 * size * size, "a picture");
+  return moeclip_image_transform(image, own, t->selector_pixels, err);
 }
 
 static moeclip_code load(void *context, size_t i, moeclip_image *out, moeclip_error *err) {
@@ -81,17 +86,17 @@ static void room_clear(room *r) {
 
 static moeclip_code room_make(const mc_update *u, size_t batch, room *r, moeclip_error *err) {
   const moeclip_learner *l = u->learner;
-  size_t size = (size_t)l->model->clip->sizes.image_size, s = (size_t)l->extractor.image_size,
+  size_t size = (size_t)l->model->clip->sizes.image_size, s = (size_t)l->extractor.transform.size,
          embed = (size_t)u->index->embed;
   *r = (room){.pixels = mc_alloc(batch, 3 * size * size),
-              .selector = l->selector && s != size ? mc_alloc(batch, 3 * s * s) : NULL,
+              .selector = looks_apart(l) ? mc_alloc(batch, 3 * s * s) : NULL,
               .features = mc_alloc(batch, embed * sizeof(float)),
               .half = mc_alloc(embed, sizeof(uint16_t)),
               .tasks = mc_alloc(batch, sizeof(int32_t)),
               .scores = mc_alloc(batch, sizeof(double)),
               .which = mc_alloc(batch, sizeof(size_t))};
   bool ok = r->pixels && r->features && r->half && r->tasks && r->scores && r->which &&
-            (r->selector || !(l->selector && s != size));
+            (r->selector || !looks_apart(l));
   if (ok) return MOECLIP_OK;
   room_clear(r);
   return mc_fail_memory(err, batch * 3 * size * size, "a batch of pictures");
@@ -100,7 +105,7 @@ static moeclip_code room_make(const mc_update *u, size_t batch, room *r, moeclip
 /* The selector's choice, in a pass of its own, of the n pictures in r->which and r->pixels. */
 static moeclip_code route(mc_update *u, const mc_batch *b, int n, room *r, moeclip_error *err) {
   moeclip_learner *l = u->learner;
-  size_t s = (size_t)l->extractor.image_size, each = 3 * s * s;
+  size_t s = (size_t)l->extractor.transform.size, each = 3 * s * s;
   for (int k = 0; k < n; k++) {
     r->tasks[k] = MOECLIP_TASK_NONE;
     r->scores[k] = (double)NAN;
@@ -289,7 +294,8 @@ moeclip_code mc_update_encode(mc_update *u, moeclip_error *err) {
   if (u->n_todo == 0) return MOECLIP_OK;
   if (batch > u->n_todo) batch = u->n_todo;
   mc_image_source source = {.count = u->n_todo, .context = u, .load = load, .item_name = item_name};
-  mc_loader_options o = {.image_size = u->learner->model->clip->sizes.image_size,
+  mc_loader_options o = {.image_size = u->learner->model->clip->transform.size,
+                         .squash = u->learner->model->clip->transform.squash,
                          .batch = (int)batch,
                          .n_threads = threads > 0 ? threads : mc_compute_threads(u->learner->model->compute)};
   MC_TRY(room_make(u, batch, &r, err));

@@ -33,7 +33,7 @@ moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, mc_selector_kind
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "AlexNet's features are for a selector of autoencoders alone");
   }
   if (alexnet) {
-    x->image_size = MC_ALEXNET_SIZE;
+    moeclip_transform_defaults(&x->transform, MC_ALEXNET_SIZE);
     x->dim = MC_ALEXNET_DIM;
     x->layer = layer;
     return mc_alexnet_load(alexnet, &x->alexnet, err);
@@ -44,7 +44,7 @@ moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, mc_selector_kind
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "selector layer %d: the image tower has the blocks 0 to %d, and %d is what it makes "
                    "of a picture in the end", layer, n_layers - 1, n_layers);
   }
-  x->image_size = clip->sizes.image_size;
+  x->transform = clip->transform;
   if (x->layer == n_layers) {
     x->dim = clip->sizes.embed;
   } else {
@@ -162,10 +162,10 @@ static moeclip_code extract_tokens(mc_compute *cp, const mc_feature_extractor *x
 moeclip_code mc_extract(mc_compute *cp, const mc_feature_extractor *x, const uint8_t *pixels, int64_t n, float *out,
                         mc_arena *arena, moeclip_error *err) {
   mc_arena_mark mark = mc_arena_here(arena);
-  size_t each = 3 * (size_t)x->image_size * (size_t)x->image_size;
+  size_t each = 3 * (size_t)x->transform.size * (size_t)x->transform.size;
   float *images = mc_arena_take(arena, (size_t)n * each, sizeof *images);
   if (!images) return mc_fail_memory(err, (size_t)n * each * sizeof *images, "pictures");
-  mc_normalize_pixels(cp, pixels, n, x->image_size, images);
+  mc_normalize_pixels(cp, pixels, n, &x->transform, images);
   moeclip_code code;
   if (x->alexnet) {
     code = mc_alexnet_features(cp, x->alexnet, images, n, out, arena, err);

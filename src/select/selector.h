@@ -41,7 +41,7 @@ typedef struct mc_feature_extractor {
   mc_alexnet *alexnet; /* owned; NULL: the image tower */
   mc_clip *clip;       /* not owned: the untouched CLIP */
   int layer;
-  int image_size;      /* side of the pictures that mc_extract takes */
+  moeclip_transform transform; /* of the pictures that mc_extract takes */
   int64_t dim;         /* numbers a picture */
 } mc_feature_extractor;
 
@@ -49,7 +49,7 @@ typedef struct mc_feature_extractor {
 moeclip_code mc_feature_extractor_init(mc_feature_extractor *x, mc_selector_kind kind, const char *alexnet, mc_clip *clip, int layer,
                                        moeclip_error *err);
 void mc_feature_extractor_clear(mc_feature_extractor *x);
-/* pixels uint8 [n, 3, image_size, image_size] before normalisation -> out [n, dim], for autoencoders each in (0, 1). */
+/* pixels uint8 [n, 3, size, size] of the transform, before normalisation -> out [n, dim], for autoencoders each in (0, 1). */
 moeclip_code mc_extract(mc_compute *cp, const mc_feature_extractor *x, const uint8_t *pixels, int64_t n, float *out,
                         mc_arena *arena, moeclip_error *err);
 

@@ -24,11 +24,12 @@ static const char *value_of(const void *request, const char *name) { return mc_b
 /* --- pictures ----------------------------------------------------------------------------------------------------- */
 
 /* CLIP's view of the picture, as a picture: what waits in the queue is small then, and the engine need not resize. */
-static moeclip_code make_small(moeclip_image *image, int size, moeclip_error *err) {
+static moeclip_code make_small(moeclip_image *image, const moeclip_transform *t, moeclip_error *err) {
+  int size = t->size;
   size_t n = (size_t)size * (size_t)size;
   uint8_t *planes = mc_alloc(n, 3), *rgb = mc_alloc(n, 3);
   moeclip_code code = planes && rgb ? MOECLIP_OK : mc_fail_memory(err, 3 * n, "a picture");
-  if (code == MOECLIP_OK) code = moeclip_image_preprocess(image, size, planes, err);
+  if (code == MOECLIP_OK) code = moeclip_image_transform(image, t, planes, err);
   if (code == MOECLIP_OK) {
     for (size_t i = 0; i < n; i++) {
       for (size_t c = 0; c < 3; c++) rgb[3 * i + c] = planes[c * n + i];
@@ -47,7 +48,7 @@ static moeclip_code decode(mc_request *r, const uint8_t *data, size_t n, const c
   mc_server *s = r->s;
   sem_wait(&s->decoders);
   moeclip_code code = moeclip_image_decode_at_most(data, n, name, (uint64_t)(s->o->megapixels * 1e6), out, err);
-  if (code == MOECLIP_OK && s->preprocess) code = make_small(out, s->sizes.image_size, err);
+  if (code == MOECLIP_OK && s->preprocess) code = make_small(out, &s->transform, err);
   sem_post(&s->decoders);
   if (code != MOECLIP_OK) moeclip_image_clear(out);
   size_t held = code == MOECLIP_OK ? 3 * (size_t)out->width * (size_t)out->height : 0;

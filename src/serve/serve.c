@@ -137,8 +137,9 @@ static moeclip_code start(mc_server *s, struct MHD_Daemon **daemon, moeclip_erro
   const char *slash = strrchr(o->model, '/');
   s->model_name = slash ? slash + 1 : o->model;
   moeclip_model_get_sizes(first->model, &s->sizes);
-  /* AlexNet sees pictures of 224 pixels a side. */
-  s->preprocess = !o->alexnet || s->sizes.image_size == 224;
+  moeclip_model_transform(first->model, &s->transform);
+  /* AlexNet sees the centre of pictures, of 224 pixels a side. */
+  s->preprocess = !o->alexnet || (s->sizes.image_size == 224 && !s->transform.squash);
   long processors = sysconf(_SC_NPROCESSORS_ONLN);
   sem_init(&s->decoders, 0, o->decoders > 0 ? (unsigned)o->decoders : processors > 0 ? (unsigned)processors : 1);
   /* The jobs look at the first generation before the engine has it. */

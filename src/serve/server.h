@@ -22,6 +22,7 @@ typedef struct mc_server {
   int port, listening;        /* listening: the socket */
   int lock;                   /* of the data folder, or -1 */
   moeclip_model_sizes sizes;
+  moeclip_transform transform; /* how the model takes pictures */
   bool preprocess;            /* the learner sees pictures in the model's size alone: they can be made so beforehand */
   const char *model_name;     /* the file's name, without its folder */
   atomic_bool stopping;

@@ -216,7 +216,7 @@ static moeclip_code run_step(pretraining *p, const mc_shared_batch *batch, doubl
   const mc_batch *own = &batch->own;
   moeclip_code code = caption_rows(p, own, batch->begin[moeclip_comm_rank(o->comm)], err);
   MC_TRY(moeclip_comm_agree(o->comm, code, err));
-  mc_normalize_pixels(p->cp, own->pixels, own->n, p->clip->sizes.image_size, p->images);
+  mc_normalize_pixels(p->cp, own->pixels, own->n, &p->clip->transform, p->images);
   p->share.begin = batch->begin;
   code = mc_contrastive_step(p->cp, p->clip, &step_options, p->images, p->texts, own->n, loss, &p->arena, err);
   if (code == MOECLIP_OK) {

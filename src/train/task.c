@@ -77,7 +77,8 @@ static moeclip_code start(training *r, moeclip_error *err) {
     r->share = (mc_step_share){.comm = r->comm, .reduction = r->reduction};
     r->step_options.share = &r->share;
   }
-  mc_loader_options loader = {.image_size = t->clip->sizes.image_size,
+  mc_loader_options loader = {.image_size = t->clip->transform.size,
+                              .squash = t->clip->transform.squash,
                               .batch = o->batch,
                               .shuffle = !t->one_pass,
                               .augment = !t->one_pass,
@@ -115,7 +116,7 @@ static moeclip_code run_step(training *r, const mc_shared_batch *batch, int64_t 
   const mc_batch *own = &batch->own;
   if (batch->n_all == 0) return MOECLIP_OK;
   for (int i = 0; i < own->n; i++) r->labels[i] = t->labels[own->index[i]];
-  mc_normalize_pixels(m->compute, own->pixels, own->n, t->clip->sizes.image_size, r->images);
+  mc_normalize_pixels(m->compute, own->pixels, own->n, &t->clip->transform, r->images);
   r->step_options.image_routing.step = r->step_options.text_routing.step = (uint64_t)step;
   r->share.begin = batch->begin;
   mc_training_step s = {.model = m, .clip = t->clip, .adapters = t->adapters, .number = step, .learning_rate = lr, .n = own->n,

@@ -1,6 +1,7 @@
-/* The configuration beside a CLIP's weights. The first byte's lowest bit: Hugging Face's, else OpenCLIP's; the rest is the file. Seeds:
- * seeds/config. */
+/* The configuration beside a CLIP's weights. The first byte's lowest bit: Hugging Face's, else OpenCLIP's; the next: of its pictures; the
+ * rest is the file. Seeds: seeds/config. */
 #include "files/config.h"
+#include "model/transform.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   if (n_bytes < 1) return 0;
   mc_naming naming = data[0] & 1 ? MC_NAMES_HUGGINGFACE : MC_NAMES_OPENAI;
   snprintf(folder, sizeof folder, "/dev/shm/moeclip-fuzz-config-%d", (int)getpid());
-  snprintf(path, sizeof path, "%s%s", folder, naming == MC_NAMES_HUGGINGFACE ? "/config.json" : "/open_clip_config.json");
+  snprintf(path, sizeof path, "%s%s", folder,
+           naming == MC_NAMES_OPENAI ? "/open_clip_config.json" : data[0] & 2 ? "/preprocessor_config.json" : "/config.json");
   snprintf(weights, sizeof weights, "%s/model.safetensors", folder); /* its folder counts, it is not opened */
   mkdir(folder, 0700);
   FILE *f = fopen(path, "wb");
@@ -39,6 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
   }
   moeclip_code code = mc_config_note(weights, naming, t, &err);
   if (code != MOECLIP_OK && !strstr(err.message, "config.json")) abort();
+  moeclip_transform transform;
+  if (code == MOECLIP_OK && mc_transform_read(t, 8, &transform, NULL) != MOECLIP_OK) abort();
   const char *activation = moeclip_tensors_metadata(t, "activation");
   if (activation && strcmp(activation, "gelu") != 0 && strcmp(activation, "quick_gelu") != 0) abort();
   check_heads(moeclip_tensors_metadata(t, "visual_heads"));

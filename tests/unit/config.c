@@ -5,6 +5,7 @@
 #include "files.h"
 #include "files/config.h"
 #include "moeclip/convert.h"
+#include "moeclip/learner.h"
 #include "moeclip/model.h"
 
 enum { PICTURES = 2, SIDE = 16, EMBED = 32 };
@@ -120,6 +121,8 @@ static void test_case(const char *name, const json_t *one, int number) {
 /* --- what is refused ---------------------------------------------------------------------------------------------- */
 
 static void test_refused(const json_t *hf, const json_t *oc) {
+#define PICTURES_AS(how) \
+  "{\"model_cfg\": {\"vision_cfg\": {\"width\": 64}, \"text_cfg\": {\"heads\": 1}}, \"preprocess_cfg\": {" how "}}"
 #define TOWERS(vision, text) "{\"model_cfg\": {\"vision_cfg\": {" vision "}, \"text_cfg\": {\"width\": 64, \"heads\": 1" text "}}}"
   static const struct {
     const char *text;
@@ -143,8 +146,12 @@ static void test_refused(const json_t *hf, const json_t *oc) {
       {TOWERS("\"width\": 64", ", \"no_causal_mask\": true"), MOECLIP_ERROR_UNSUPPORTED, "no_causal_mask", false},
       {TOWERS("\"width\": 64, \"head_width\": 0", ""), MOECLIP_ERROR_FORMAT, "0 attention heads", false},
       {TOWERS("", ""), MOECLIP_ERROR_FORMAT, "12 attention heads", false},
-      {"{\"model_cfg\": {\"vision_cfg\": {\"width\": 64}, \"text_cfg\": {\"heads\": 1}}, \"preprocess_cfg\": {\"mean\": [0.5, 0.5, 0.5]}}",
-       MOECLIP_ERROR_UNSUPPORTED, "\"mean\" or \"std\"", false},
+      {PICTURES_AS("\"mean\": [0.5, 0.5]"), MOECLIP_ERROR_UNSUPPORTED, "\"mean\": [0.5, 0.5]", false},
+      {PICTURES_AS("\"mean\": [0.5, 0.5, 1e300]"), MOECLIP_ERROR_UNSUPPORTED, "\"mean\"", false},
+      {PICTURES_AS("\"std\": [0.5, 0, 0.5]"), MOECLIP_ERROR_UNSUPPORTED, "\"std\"", false},
+      {PICTURES_AS("\"std\": [0.5, \"\", 0.5]"), MOECLIP_ERROR_UNSUPPORTED, "\"std\"", false},
+      {PICTURES_AS("\"interpolation\": \"bilinear\""), MOECLIP_ERROR_UNSUPPORTED, "\"interpolation\": \"bilinear\"", false},
+      {PICTURES_AS("\"resize_mode\": \"longest\""), MOECLIP_ERROR_UNSUPPORTED, "\"resize_mode\": \"longest\"", false},
   };
 #undef TOWERS
   moeclip_model *m;
@@ -186,7 +193,15 @@ static void test_metadata(const json_t *one) {
                {{"visual_heads", "7", NULL}, MOECLIP_ERROR_FORMAT},
                {{"text_heads", "128", NULL}, MOECLIP_ERROR_FORMAT},
                {{"text_heads", "99999999999999999999", NULL}, MOECLIP_ERROR_FORMAT},
-               {{"text_heads", "2 of them", NULL}, MOECLIP_ERROR_FORMAT}};
+               {{"text_heads", "2 of them", NULL}, MOECLIP_ERROR_FORMAT},
+               {{"resize_mode", "squash", NULL}, MOECLIP_OK},
+               {{"resize_mode", "crop", NULL}, MOECLIP_ERROR_UNSUPPORTED},
+               {{"image_mean", "[0, 0.5, 1]", NULL}, MOECLIP_OK},
+               {{"image_mean", "[0, 0.5]", NULL}, MOECLIP_ERROR_FORMAT},
+               {{"image_mean", "[0, 0.5, null]", NULL}, MOECLIP_ERROR_FORMAT},
+               {{"image_std", "[1, 1, 0]", NULL}, MOECLIP_ERROR_FORMAT},
+               {{"image_std", "[1, 1, 1e99]", NULL}, MOECLIP_ERROR_FORMAT},
+               {{"image_std", "[1, 1", NULL}, MOECLIP_ERROR_FORMAT}};
   moeclip_model *m;
   moeclip_model_sizes s;
   const char *path = files_path("metadata.safetensors");
@@ -199,6 +214,145 @@ static void test_metadata(const json_t *one) {
     if (i == 0) CHECK(s.visual_heads == 16 && s.text_heads == 1);
     moeclip_model_destroy(m);
   }
+}
+
+/* --- pictures ----------------------------------------------------------------------------------------------------- */
+
+/* How far what the model at `path` takes of the case's pictures is from what Hugging Face's processor makes of them. */
+static double pictures_apart(const char *path, const json_t *one) {
+  moeclip_model *m;
+  moeclip_transform t;
+  const char *name;
+  json_t *expected;
+  double most = 0;
+  REQUIRE_OK(moeclip_model_load(path, NULL, &m, &err), err);
+  moeclip_model_transform(m, &t);
+  moeclip_model_destroy(m);
+  CHECK(t.size == SIDE);
+  json_object_foreach(json_object_get(one, "pictures"), name, expected) {
+    char file[512];
+    moeclip_image image;
+    uint8_t pixels[3 * SIDE * SIDE];
+    float values[3 * SIDE * SIDE];
+    snprintf(file, sizeof file, MOECLIP_TEST_DATA "/image/%s", name);
+    REQUIRE_OK(moeclip_image_load(file, &image, &err), err);
+    REQUIRE_OK(moeclip_image_transform(&image, &t, pixels, &err), err);
+    moeclip_image_clear(&image);
+    moeclip_transform_normalize(&t, pixels, values);
+    for (size_t i = 0; i < 3 * SIDE * SIDE; i++) most = fmax(most, fabs(values[i] - json_number_value(json_array_get(expected, i))));
+  }
+  return most;
+}
+
+static void fingerprint(const char *path, char out[33]) {
+  moeclip_model *m;
+  REQUIRE_OK(moeclip_model_load(path, NULL, &m, &err), err);
+  memcpy(out, moeclip_model_fingerprint(m), 33);
+  moeclip_model_destroy(m);
+}
+
+/* A picture that the model squashes is answered for as the same picture squashed before. */
+static void test_squashed(const char *path) {
+  moeclip_model *m;
+  moeclip_learner *l;
+  moeclip_transform t;
+  moeclip_image images[2] = {{0}};
+  moeclip_answer answers[2];
+  moeclip_classify_options how;
+  const char *const labels[] = {"z", "q"};
+  static uint8_t pixels[3 * SIDE * SIDE], rgb[3 * SIDE * SIDE];
+  REQUIRE_OK(moeclip_image_load(MOECLIP_TEST_DATA "/image/photo.png", &images[0], &err), err);
+  REQUIRE_OK(moeclip_model_load(path, NULL, &m, &err), err);
+  moeclip_model_transform(m, &t);
+  CHECK(t.squash == 1);
+  REQUIRE_OK(moeclip_image_transform(&images[0], &t, pixels, &err), err);
+  for (size_t i = 0; i < 3 * SIDE * SIDE; i++) rgb[i] = pixels[i % 3 * SIDE * SIDE + i / 3];
+  images[1] = (moeclip_image){SIDE, SIDE, rgb};
+  REQUIRE_OK(moeclip_learner_create(m, NULL, &l, &err), err);
+  moeclip_classify_options_defaults(&how);
+  how.labels = labels;
+  how.n_labels = 2;
+  REQUIRE_OK(moeclip_learner_classify(l, images, 2, &how, answers, &err), err);
+  CHECK(answers[0].n_labels == 2 && answers[0].probability[0] == answers[1].probability[0]);
+  moeclip_answers_clear(answers, 2);
+  moeclip_learner_destroy(l);
+  moeclip_model_destroy(m);
+  moeclip_image_clear(&images[0]);
+}
+
+static void test_pictures(const json_t *weights) {
+  json_error_t why;
+  const char *name;
+  json_t *all = json_load_file(MOECLIP_TEST_DATA "/config/pictures.json", 0, &why), *one;
+  char *path = strdup(files_path("taken.safetensors")), *alone = strdup(files_path("alone.safetensors")), plain[33], is[33], converted[33];
+  CHECK(all != NULL);
+  write_weights(weights, path, NULL);
+  fingerprint(path, plain);
+  json_object_foreach(all, name, one) {
+    bool usual = strcmp(name, "usual") == 0;
+    double before = pictures_apart(path, one);
+    CHECK_MSG(usual ? before < 1e-4 : before > 1e-2, "%s: %g apart without its configuration", name, before);
+    char *text = json_dumps(json_object_get(one, "config"), 0);
+    write_text(files_path("preprocessor_config.json"), text);
+    free(text);
+    double apart = pictures_apart(path, one);
+    CHECK_MSG(apart < 1e-4, "%s: %g apart", name, apart);
+    fingerprint(path, is);
+    CHECK((strcmp(is, plain) == 0) == usual);
+    if (strstr(name, "squash")) test_squashed(path);
+    REQUIRE_OK(moeclip_convert(path, alone, NULL, NULL, &err), err);
+    CHECK(remove(files_path("preprocessor_config.json")) == 0);
+    apart = pictures_apart(alone, one);
+    fingerprint(alone, converted);
+    CHECK_MSG(apart < 1e-4 && strcmp(is, converted) == 0, "%s, converted: %g apart", name, apart);
+  }
+  CHECK(json_object_size(all) == 5);
+  json_decref(all);
+  free(path);
+  free(alone);
+}
+
+/* preprocessor_config.json, in its older forms too. */
+static void test_processors(const json_t *weights) {
+  static const struct {
+    const char *text, *says; /* NULL: taken */
+    int squash;
+  } cases[] = {{"{}", NULL, 0},
+               {"{\"size\": 224, \"crop_size\": 224, \"resample\": 3, \"do_center_crop\": true}", NULL, 0},
+               {"{\"size\": {\"shortest_edge\": 16}, \"crop_size\": 16}", NULL, 0},
+               {"{\"size\": {\"shortest_edge\": 16}}", NULL, 0},
+               {"{\"size\": {\"height\": 16, \"width\": 16}, \"do_center_crop\": false, \"crop_size\": 8}", NULL, 1},
+               {"{\"size\": {\"height\": 16, \"width\": 8}}", "\"size\"", 0},
+               {"{\"size\": {\"longest_edge\": 16}}", "\"size\"", 0},
+               {"{\"size\": \"16\"}", "\"size\"", 0},
+               {"{\"size\": {\"shortest_edge\": 256}, \"crop_size\": 224}", "\"crop_size\": 224", 0},
+               {"{\"size\": 224, \"do_center_crop\": false}", "\"do_center_crop\": false", 0},
+               {"{\"resample\": 2}", "\"resample\": 2", 0},
+               {"{\"do_normalize\": false}", "\"do_normalize\": false", 0},
+               {"{\"rescale_factor\": 1}", "\"rescale_factor\": 1", 0},
+               {"{\"image_std\": [0.5, 0.5, -0.5]}", "\"image_std\"", 0},
+               {"{\"size\"", "line 1", 0}};
+  const char *path = files_path("taken.safetensors"), *config = files_path("preprocessor_config.json");
+  write_weights(weights, path, NULL);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    moeclip_model *m = NULL;
+    moeclip_transform t = {0};
+    write_text(config, cases[i].text);
+    moeclip_code code = moeclip_model_load(path, NULL, &m, &err);
+    CHECK_MSG((code == MOECLIP_OK) == !cases[i].says, "%s: %s", cases[i].text, code ? err.message : "taken");
+    if (cases[i].says && code) CHECK_MSG(strstr(err.message, config) && strstr(err.message, cases[i].says), "%s", err.message);
+    if (code == MOECLIP_OK) moeclip_model_transform(m, &t);
+    CHECK_MSG(t.squash == cases[i].squash, "%s", cases[i].text);
+    moeclip_model_destroy(m);
+  }
+  remove(config);
+  write_weights(weights, path, (const char *const[]){"resize_mode", "squash", NULL}); /* the file itself is asked first */
+  moeclip_model *m;
+  moeclip_transform t;
+  REQUIRE_OK(moeclip_model_load(path, NULL, &m, &err), err);
+  moeclip_model_transform(m, &t);
+  CHECK(t.squash == 1);
+  moeclip_model_destroy(m);
 }
 
 static void test_folder(const json_t *one) {
@@ -232,6 +386,8 @@ int main(void) {
   CHECK(number == 4);
   test_refused(json_object_get(all, "huggingface, gelu"), json_object_get(all, "openclip, gelu"));
   test_metadata(json_object_get(all, "openclip, gelu"));
+  test_pictures(json_object_get(all, "huggingface, gelu"));
+  test_processors(json_object_get(all, "huggingface, gelu"));
   test_folder(json_object_get(all, "huggingface, gelu"));
   test_usual();
   json_decref(all);

@@ -196,10 +196,13 @@ static void test_epochs(void) {
 }
 
 /* Without augment the pixels are those of the evaluation transform, and without shuffle in the source's order. */
-static void test_plain(void) {
+static void test_plain(bool squash) {
   made m = {0};
   mc_image_source source = source_of(&m, 10);
-  mc_loader_options o = {.image_size = SIZE, .batch = 4, .n_threads = 2};
+  mc_loader_options o = {.image_size = SIZE, .squash = squash, .batch = 4, .n_threads = 2};
+  moeclip_transform transform;
+  moeclip_transform_defaults(&transform, SIZE);
+  transform.squash = squash;
   mc_loader *l = create(&source, &o, NULL);
   mc_batch b;
   size_t at = 0;
@@ -209,7 +212,7 @@ static void test_plain(void) {
       moeclip_image image;
       moeclip_error err;
       REQUIRE_OK(made_load(&m, at, &image, &err), err);
-      REQUIRE_OK(moeclip_image_preprocess(&image, SIZE, expected, &err), err);
+      REQUIRE_OK(moeclip_image_transform(&image, &transform, expected, &err), err);
       moeclip_image_clear(&image);
       CHECK(b.index[k] == at && memcmp(b.pixels + (size_t)k * sizeof expected, expected, sizeof expected) == 0);
     }
@@ -350,7 +353,8 @@ int main(void) {
   test_same_batches();
   test_shares();
   test_epochs();
-  test_plain();
+  test_plain(false);
+  test_plain(true);
   test_augment_once();
   test_broken();
   test_all_broken();

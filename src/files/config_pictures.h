@@ -1,0 +1,14 @@
+/* How a CLIP takes its pictures, from the configuration beside its weights (files/config.h). `path` names it in messages. */
+#ifndef MC_FILES_CONFIG_PICTURES_H
+#define MC_FILES_CONFIG_PICTURES_H
+
+#include <jansson.h>
+
+#include "moeclip/tensors.h"
+
+/* preprocess: "preprocess_cfg"; NULL where there is none. */
+moeclip_code mc_config_openclip_pictures(const char *path, const json_t *preprocess, moeclip_tensors *t, moeclip_error *err);
+/* root: of preprocessor_config.json. */
+moeclip_code mc_config_huggingface_pictures(const char *path, const json_t *root, moeclip_tensors *t, moeclip_error *err);
+
+#endif
