@@ -36,8 +36,10 @@ moeclip_code mc_transform_read(const moeclip_tensors *file, int size, moeclip_tr
   return read_colours(file, "image_std", true, t->deviation, err);
 }
 
+static bool same_colours(const float a[3], const float b[3]) { return a[0] == b[0] && a[1] == b[1] && a[2] == b[2]; }
+
 static moeclip_code store_colours(const char *key, const float is[3], const float usual[3], moeclip_tensors *out, moeclip_error *err) {
-  if (memcmp(is, usual, 3 * sizeof *is) == 0) return MOECLIP_OK;
+  if (same_colours(is, usual)) return MOECLIP_OK;
   json_t *list = json_pack("[f, f, f]", (double)is[0], (double)is[1], (double)is[2]);
   char *text = list ? mc_json_text(list, JSON_REAL_PRECISION(9)) : NULL;
   json_decref(list);
@@ -57,8 +59,7 @@ moeclip_code mc_transform_store(const moeclip_transform *t, moeclip_tensors *out
 bool mc_transform_is_usual(const moeclip_transform *t) {
   moeclip_transform usual;
   moeclip_transform_defaults(&usual, t->size);
-  return !t->squash && memcmp(t->mean, usual.mean, sizeof usual.mean) == 0 &&
-         memcmp(t->deviation, usual.deviation, sizeof usual.deviation) == 0;
+  return !t->squash && same_colours(t->mean, usual.mean) && same_colours(t->deviation, usual.deviation);
 }
 
 bool mc_transforms_agree(const moeclip_transform *a, const moeclip_transform *b) {
