@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "files/collection.h"
 
-enum { MAX_PARTS = 256, MAX_INDEX = 64 << 20 };
+enum { MAX_PARTS = 256, MAX_INDEX = 4 << 20 };
 
 bool mc_is_sharded(const uint8_t *data, size_t n_bytes) {
   /* No header of a safetensors file is as long as the letters after this one would make it. */

@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 
-enum { MAX_TEXT = 1 << 20, MAX_DEPTH = 64, MAX_INDEX = 64 << 20 };
+enum { MAX_TEXT = 1 << 20, MAX_DEPTH = 64, MAX_INDEX = 4 << 20 };
 
 static void add_number(mc_sha256 *h, uint64_t v) {
   uint8_t bytes[8];
