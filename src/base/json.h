@@ -16,8 +16,8 @@ void mc_json_set(json_t **object, const char *key, json_t *value);
 /* As json_dumps, which loses a key that memory runs out for and still gives a text (jansson 2.14). free with free. */
 char *mc_json_text(const json_t *whole, size_t flags);
 
-/* As json_loadb, which loses letters of a string that memory runs out for and still gives a value (jansson 2.14): read twice, and refused
- * when the two are not the same. *no_memory: why there is none. */
+/* As json_loadb, which loses letters of a string or reads past its buffer when memory runs out (jansson 2.14). *no_memory: why there is
+ * none. */
 json_t *mc_json_read(const char *text, size_t n, size_t flags, json_error_t *error, bool *no_memory);
 
 /* A file that somebody wrote, of at most so many bytes. Keys that stand twice are refused. */

@@ -78,7 +78,9 @@ json_t *mc_info_state(const moeclip_tensors *t) {
   const char *format = moeclip_tensors_metadata(t, "moeclip.format");
   const char *text = moeclip_tensors_metadata(t, "moeclip.state");
   if (!format || strncmp(format, "state ", 6) != 0 || !text) return NULL;
-  json_t *state = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+  json_error_t unused;
+  bool no_memory;
+  json_t *state = mc_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &unused, &no_memory);
   if (!json_is_object(state)) {
     json_decref(state);
     return NULL;

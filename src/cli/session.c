@@ -229,7 +229,9 @@ static bool checkpoint_is_stale(const mc_session *s) {
   bool stale = false;
   if (!exists(s->checkpoint) || moeclip_tensors_open(s->checkpoint, &t, NULL) != MOECLIP_OK) return false;
   const char *text = moeclip_tensors_metadata(t, "moeclip.state");
-  json_t *state = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+  json_error_t unused;
+  bool no_memory;
+  json_t *state = text ? mc_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &unused, &no_memory) : NULL;
   json_t *tasks = json_object_get(state, "tasks");
   size_t n = json_array_size(tasks);
   if (n > 0 && n <= (size_t)moeclip_learner_tasks(s->learner)) {

@@ -1,12 +1,12 @@
 /* Lists of pictures: what all readers of them share; Aircraft, DTD, Food, OxfordPet. */
 #include <ctype.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "data/benchmark.h"
 
@@ -218,11 +218,15 @@ static moeclip_code food_json(moeclip_dataset *d, const char *file, const char *
   mc_list_file f;
   json_t *root = NULL;
   json_error_t wrong;
+  bool no_memory = false;
   const char *name;
   json_t *ids, *id;
   size_t i;
   moeclip_code code = mc_list_open(&f, d->path, file, err);
-  if (code == MOECLIP_OK && !(root = json_loads(f.next, 0, &wrong))) {
+  if (code == MOECLIP_OK) root = mc_json_read(f.next, strlen(f.next), 0, &wrong, &no_memory);
+  if (no_memory) {
+    code = mc_fail_memory(err, strlen(f.next), f.path);
+  } else if (code == MOECLIP_OK && !root) {
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s:%d: %s", f.path, wrong.line, wrong.text);
   } else if (code == MOECLIP_OK && !json_is_object(root)) {
     code = mc_fail(err, MOECLIP_ERROR_FORMAT, "%s:1: not an object of lists of pictures by class", f.path);

@@ -1,8 +1,8 @@
 /* Prompts, class names and class orders that are published with the benchmarks: two JSON files in the library. */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "data/benchmark.h"
 
@@ -36,7 +36,10 @@ typedef struct held {
 
 static moeclip_code parse(const char *begin, const char *end, json_t **out, moeclip_error *err) {
   json_error_t error;
-  *out = json_loadb(begin, (size_t)((uintptr_t)end - (uintptr_t)begin), 0, &error);
+  bool no_memory = false;
+  size_t n = (size_t)((uintptr_t)end - (uintptr_t)begin);
+  *out = mc_json_read(begin, n, 0, &error, &no_memory);
+  if (no_memory) return mc_fail_memory(err, n, "the benchmarks' texts");
   if (*out) return MOECLIP_OK;
   return mc_fail(err, MOECLIP_ERROR_INTERNAL, "the benchmarks' texts in the library: line %d: %s", error.line,
                  error.text);

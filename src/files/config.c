@@ -145,6 +145,24 @@ static moeclip_code read_beside(const char *path, const char *which, char **name
   return there ? mc_json_read_given(*name, MAX_CONFIG_BYTES, root, err) : MOECLIP_OK;
 }
 
+/* Hugging Face's newer files have it inside the processor's; that one goes first there, too. */
+static moeclip_code huggingface_pictures(const char *path, moeclip_tensors *t, moeclip_error *err) {
+  static const char *const names[] = {"processor_config.json", "preprocessor_config.json"};
+  bool found = false;
+  moeclip_code code = MOECLIP_OK;
+  for (size_t i = 0; code == MOECLIP_OK && !found && i < sizeof names / sizeof *names; i++) {
+    char *name = NULL;
+    json_t *root = NULL;
+    code = read_beside(path, names[i], &name, &root, err);
+    const json_t *own = i == 0 ? json_object_get(root, "image_processor") : root;
+    found = own != NULL;
+    if (code == MOECLIP_OK && found) code = mc_config_huggingface_pictures(name, own, t, err);
+    json_decref(root);
+    free(name);
+  }
+  return code;
+}
+
 moeclip_code mc_config_note(const char *path, mc_naming naming, moeclip_tensors *t, moeclip_error *err) {
   bool hf = naming == MC_NAMES_HUGGINGFACE;
   char *name = NULL;
@@ -156,10 +174,5 @@ moeclip_code mc_config_note(const char *path, mc_naming naming, moeclip_tensors 
   }
   json_decref(root);
   free(name);
-  if (!hf || code != MOECLIP_OK) return code;
-  code = read_beside(path, "preprocessor_config.json", &name, &root, err);
-  if (root) code = mc_config_huggingface_pictures(name, root, t, err);
-  json_decref(root);
-  free(name);
-  return code;
+  return hf && code == MOECLIP_OK ? huggingface_pictures(path, t, err) : code;
 }

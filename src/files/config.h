@@ -1,6 +1,6 @@
 /*
  * What the configuration beside a CLIP's weights says of them that their shapes do not: Hugging Face's config.json and
- * preprocessor_config.json beside weights in its names, OpenCLIP's open_clip_config.json beside others.
+ * preprocessor_config.json (or processor_config.json) beside weights in its names, OpenCLIP's open_clip_config.json beside others.
  */
 #ifndef MC_FILES_CONFIG_H
 #define MC_FILES_CONFIG_H

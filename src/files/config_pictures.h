@@ -8,7 +8,7 @@
 
 /* preprocess: "preprocess_cfg"; NULL where there is none. */
 moeclip_code mc_config_openclip_pictures(const char *path, const json_t *preprocess, moeclip_tensors *t, moeclip_error *err);
-/* root: of preprocessor_config.json. */
+/* root: preprocessor_config.json, or "image_processor" of processor_config.json. */
 moeclip_code mc_config_huggingface_pictures(const char *path, const json_t *root, moeclip_tensors *t, moeclip_error *err);
 
 #endif

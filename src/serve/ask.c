@@ -37,12 +37,18 @@ static moeclip_code take_strings(const json_t *array, const char *what, const ch
   return MOECLIP_OK;
 }
 
+static moeclip_code read_list(const char *text, const char *what, json_t **list, moeclip_error *err) {
+  json_error_t where;
+  bool no_memory = false;
+  *list = mc_json_read(text, strlen(text), 0, &where, &no_memory);
+  if (no_memory) return mc_fail_memory(err, strlen(text), what);
+  return *list ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%s\" must be a JSON array of strings: %s", what, where.text);
+}
+
 static moeclip_code parse_list(const char *text, const char *what, const char *with, size_t most, json_t **list,
                                const char ***out, size_t *n, moeclip_error *err) {
-  json_error_t where;
   if (!text) return MOECLIP_OK;
-  *list = json_loads(text, 0, &where);
-  if (!*list) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%s\" must be a JSON array of strings: %s", what, where.text);
+  MC_TRY(read_list(text, what, list, err));
   return take_strings(*list, what, with, most, out, n, err);
 }
 
@@ -106,12 +112,19 @@ void mc_ask_clear(mc_ask *a) {
 
 /* --- texts -------------------------------------------------------------------------------------------------------- */
 
-moeclip_code mc_text_ask_parse(const void *json, size_t n_bytes, size_t max_texts, mc_text_ask *out, moeclip_error *err) {
+moeclip_code mc_ask_body(const void *json, size_t n_bytes, json_t **out, moeclip_error *err) {
   json_error_t where;
+  bool no_memory = false;
+  *out = mc_json_read(json, n_bytes, JSON_REJECT_DUPLICATES, &where, &no_memory);
+  if (no_memory) return mc_fail_memory(err, n_bytes, "the body");
+  return *out ? MOECLIP_OK : mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body is not JSON: %s (byte %d)", where.text, where.position);
+}
+
+moeclip_code mc_text_ask_parse(const void *json, size_t n_bytes, size_t max_texts, mc_text_ask *out, moeclip_error *err) {
   const char *key;
   json_t *value;
-  *out = (mc_text_ask){.root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where), .task = "none"};
-  if (!out->root) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body is not JSON: %s (byte %d)", where.text, where.position);
+  *out = (mc_text_ask){.task = "none"};
+  MC_TRY(mc_ask_body(json, n_bytes, &out->root, err));
   if (!json_is_object(out->root)) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body must be an object with \"texts\"");
   json_object_foreach(out->root, key, value) {
     if (strcmp(key, "texts") == 0) continue;
@@ -271,7 +284,6 @@ moeclip_code mc_learn_ask_parse(const json_t *object, int64_t max_iterations, mc
 
 moeclip_code mc_learn_ask_field(json_t *object, const char *name, const char *text, moeclip_error *err) {
   json_t *value = NULL;
-  json_error_t where;
   char *end;
   if (json_object_get(object, name)) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"%.60s\" is given twice", name);
   if (find_number(name) >= 0) {
@@ -281,8 +293,7 @@ moeclip_code mc_learn_ask_field(json_t *object, const char *name, const char *te
     }
     value = json_real(v);
   } else if (strcmp(name, "templates") == 0) {
-    value = json_loads(text, 0, &where);
-    if (!value) return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "\"templates\" must be a JSON array of strings: %s", where.text);
+    MC_TRY(read_list(text, name, &value, err));
   } else {
     value = json_string(text);
   }

@@ -26,6 +26,9 @@ typedef struct mc_ask {
 moeclip_code mc_ask_parse(mc_value_of value, const void *context, int max_prompts, mc_ask *out, moeclip_error *err);
 void mc_ask_clear(mc_ask *a);
 
+/* A request's body, which must be JSON. */
+moeclip_code mc_ask_body(const void *json, size_t n_bytes, json_t **out, moeclip_error *err);
+
 /* {"texts": [...], "task": ...} */
 typedef struct mc_text_ask {
   json_t *root;

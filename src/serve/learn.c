@@ -16,7 +16,6 @@ enum { PING_SECONDS = 15 };
 /* --- a new task --------------------------------------------------------------------------------------------------- */
 
 static moeclip_code read_options(mc_request *r, json_t **out, moeclip_error *err) {
-  json_error_t where;
   if (r->upload) {
     *out = json_object();
     for (size_t i = 0; i < r->n_fields; i++) {
@@ -24,9 +23,7 @@ static moeclip_code read_options(mc_request *r, json_t **out, moeclip_error *err
     }
     return MOECLIP_OK;
   }
-  *out = json_loadb(r->raw ? (const char *)r->raw : "", r->n_raw, JSON_REJECT_DUPLICATES, &where);
-  if (*out) return MOECLIP_OK;
-  return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the body is not JSON: %s (byte %d)", where.text, where.position);
+  return mc_ask_body(r->raw ? (const char *)r->raw : "", r->n_raw, out, err);
 }
 
 /* Where the pictures are, and that they can be learned from. */

@@ -20,7 +20,8 @@ static inline void small_begin(void) {
 /* In the test's folder (files.h): model.safetensors and the configuration beside it; pictures/{train,test}/{dark,light}/N.png. */
 static inline void small_make(void) {
   static const char config[] =
-      "{\"model_cfg\": {\"vision_cfg\": {\"width\": 64, \"head_width\": 32}, \"text_cfg\": {\"heads\": 2, \"proj_type\": \"linear\"}}}";
+      "{\"model_cfg\": {\"vision_cfg\": {\"width\": 64, \"head_width\": 32}, \"text_cfg\": {\"heads\": 2, \"proj_type\": \"linear\"}}, "
+      "\"preprocess_cfg\": {\"mean\": [0.5, 0.5, 0.5], \"std\": [0.25, 0.5, 0.5], \"resize_mode\": \"squash\"}}";
   mc_clip *clip;
   moeclip_tensors *t;
   moeclip_error err;

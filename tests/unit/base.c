@@ -1,5 +1,6 @@
 /* base/: random numbers against published vectors, SHA-256 against FIPS 180-4, safe writing. */
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/sha256.h"
@@ -108,7 +109,55 @@ static void test_file(void) {
   free(big);
 }
 
+/* --- JSON ------------------------------------------------------------------------------------------------------------------ */
+
+static json_t *read_json(const char *text, size_t flags, json_error_t *why) {
+  bool no_memory = true;
+  json_t *whole = mc_json_read(text, strlen(text), flags, why, &no_memory);
+  CHECK_MSG(!no_memory, "%.60s: taken for lack of memory", text);
+  return whole;
+}
+
+static void test_json(void) {
+  static const struct { const char *text; size_t flags; bool good; } cases[] = {
+      {"{}", 0, true}, {" [1, 2]\n", 0, true}, {"1", 0, false}, {"1", JSON_DECODE_ANY, true}, {"\"a\"", JSON_DECODE_ANY, true},
+      {"", 0, false}, {"1, 2", JSON_DECODE_ANY, false}, {"{}, {}", 0, false}, {"{}]", 0, false}, {"{}], [", 0, false}, {"{} {}", 0, false},
+      {"{\"a\": 1, \"a\": 1}", 0, true}, {"{\"a\": 1, \"a\": 1}", JSON_REJECT_DUPLICATES, false}, {"[\"\\\"]", 0, false},
+      {"[\"\\\\\", \"\\\"\", 1e5, -0.5, true, null]", 0, true}, {"[\"x", 0, false}, {"{\"a\": tru}", 0, false}};
+  json_error_t why, plain;
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    json_t *is = read_json(cases[i].text, cases[i].flags, &why), *expected = json_loads(cases[i].text, cases[i].flags, &plain);
+    CHECK_MSG(!is == !cases[i].good && !expected == !cases[i].good && (!is || json_equal(is, expected)), "%s", cases[i].text);
+    if (!is && !expected) CHECK_MSG(strcmp(why.text, plain.text) == 0 && why.line == plain.line, "%s: %s", cases[i].text, why.text);
+    json_decref(is);
+    json_decref(expected);
+  }
+  /* Strings of every length around those at which a buffer grows. */
+  for (int n = 0; n < 300; n++) {
+    char text[320], *at = text;
+    at += sprintf(at, "{\"k\": \"");
+    memset(at, 'y', (size_t)n);
+    strcpy(at + n, "\"}");
+    json_t *is = read_json(text, 0, &why);
+    CHECK_MSG((int)json_string_length(json_object_get(is, "k")) == n, "a string of %d letters", n);
+    json_decref(is);
+  }
+  /* As deep as goes, and one deeper. */
+  enum { DEEPEST = 2047 };
+  static char deep[2 * DEEPEST + 3];
+  for (int more = 0; more < 2; more++) {
+    size_t depth = DEEPEST + (size_t)more;
+    memset(deep, '[', depth);
+    memset(deep + depth, ']', depth);
+    deep[2 * depth] = 0;
+    json_t *is = read_json(deep, 0, &why);
+    CHECK_MSG((is == NULL) == (more == 1), "depth %zu: %s", depth, why.text);
+    json_decref(is);
+  }
+}
+
 int main(void) {
+  test_json();
   test_random();
   test_sha256();
   test_file();

@@ -345,6 +345,19 @@ static void test_processors(const json_t *weights) {
     CHECK_MSG(t.squash == cases[i].squash, "%s", cases[i].text);
     moeclip_model_destroy(m);
   }
+  /* Inside the processor's own file, which goes first, where it has one. */
+  static const char *const processors[] = {"{}", "{\"image_processor\": {\"size\": {\"height\": 16, \"width\": 16}}}"};
+  for (int i = 0; i < 2; i++) {
+    moeclip_model *m;
+    moeclip_transform t;
+    write_text(config, "{\"image_mean\": [0, 0, 0]}");
+    write_text(files_path("processor_config.json"), processors[i]);
+    REQUIRE_OK(moeclip_model_load(path, NULL, &m, &err), err);
+    moeclip_model_transform(m, &t);
+    CHECK(t.squash == i && (t.mean[0] == 0) == !i);
+    moeclip_model_destroy(m);
+  }
+  remove(files_path("processor_config.json"));
   remove(config);
   write_weights(weights, path, (const char *const[]){"resize_mode", "squash", NULL}); /* the file itself is asked first */
   moeclip_model *m;
