@@ -39,7 +39,7 @@ typedef struct pictures {
 static pictures encode(moeclip_learner *l, const moeclip_dataset *d, uint64_t seed) {
   mc_dataset_split split = {d, MOECLIP_TRAIN};
   mc_image_source source = mc_dataset_source(&split);
-  mc_loader_options o = {.image_size = l->model->clip->sizes.image_size, .batch = BATCH, .n_threads = 1};
+  mc_loader_options o = {.transform = l->model->clip->transform, .batch = BATCH, .n_threads = 1};
   mc_loader *loader;
   mc_philox g;
   pictures p = {.embed = l->model->clip->sizes.embed, .n_classes = (int64_t)moeclip_dataset_classes(d)};

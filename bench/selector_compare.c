@@ -86,7 +86,7 @@ static moeclip_code held_name(void *context, size_t i, char *out, size_t n_out) 
 /* errors [n, 1 + tasks] of a source's pictures. Freed by the caller. */
 static float *measure(moeclip_learner *l, const mc_image_source *source, int64_t *n) {
   mc_loader *loader;
-  mc_loader_options o = {.image_size = l->extractor.transform.size, .batch = BATCH, .n_threads = 2};
+  mc_loader_options o = {.transform = l->extractor.transform, .batch = BATCH, .n_threads = 2};
   int64_t stride = 1 + l->n_tasks;
   float *errors = mc_alloc(source->count, (size_t)stride * sizeof *errors);
   int32_t tasks[BATCH];

@@ -51,8 +51,7 @@ typedef struct moeclip_model moeclip_model;
 /* PATH: any container of moeclip/tensors.h, in OpenAI's, OpenCLIP's or Hugging Face's names. The activation, the numbers of heads and how
  * pictures are taken, which no weight tells, come from the file's metadata ("activation", "visual_heads", "text_heads", "image_mean",
  * "image_std", "resize_mode"), else from the configuration beside it (Hugging Face's config.json and preprocessor_config.json, OpenCLIP's
- * open_clip_config.json; UNSUPPORTED where that asks for what is not computed here), else
- * they are OpenAI's. float32 safetensors are mapped, not copied. options NULL: defaults. */
+ * open_clip_config.json; UNSUPPORTED where that asks for what is not computed here), else they are OpenAI's. float32 safetensors are mapped, not copied. options NULL: defaults. */
 MOECLIP_API moeclip_code moeclip_model_load(const char *path, const moeclip_model_options *options, moeclip_model **out,
                                             moeclip_error *err);
 MOECLIP_API void moeclip_model_destroy(moeclip_model *model);

@@ -17,6 +17,11 @@ moeclip_code mc_file_exists(const char *path, bool *there, moeclip_error *err) {
   return mc_fail(err, MOECLIP_ERROR_IO, "%s: cannot examine: %s", path, strerror(errno));
 }
 
+char *mc_file_beside(const char *path, const char *name) {
+  const char *slash = strrchr(path, '/');
+  return mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
+}
+
 static moeclip_code open_regular(const char *path, int *fd, size_t *n_bytes, moeclip_error *err) {
   struct stat st;
   /* Without O_NONBLOCK a named pipe would wait for a writer, for ever. */

@@ -9,6 +9,9 @@
 /* Whether there is something of that name. Not being able to tell is a failure, and never "no": what is there would be written over. */
 moeclip_code mc_file_exists(const char *path, bool *there, moeclip_error *err);
 
+/* The path of what is called `name` in the folder that `path` is in: freed by the caller with free; NULL: no memory. */
+char *mc_file_beside(const char *path, const char *name);
+
 /* A file mapped read-only (or, where mmap is refused, read) into memory. */
 typedef struct mc_mapping {
   const uint8_t *data; /* NULL when n_bytes is 0 */

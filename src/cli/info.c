@@ -72,6 +72,8 @@ static json_t *describe_metadata(const moeclip_tensors *t) {
   return object;
 }
 
+static json_t *colours(const float of[3]) { return json_pack("[f, f, f]", (double)of[0], (double)of[1], (double)of[2]); }
+
 /* The CLIP in the file; NULL when there is none. */
 static json_t *describe_clip(const char *path, const moeclip_tensors *t) {
   const char *naming = moeclip_tensors_naming(t, NULL);
@@ -94,9 +96,8 @@ static json_t *describe_clip(const char *path, const moeclip_tensors *t) {
   moeclip_transform transform;
   moeclip_model_transform(model, &transform);
   mc_json_set(&object, "resize_mode", json_string(transform.squash ? "squash" : "crop"));
-  mc_json_set(&object, "image_mean", json_pack("[f, f, f]", (double)transform.mean[0], (double)transform.mean[1], (double)transform.mean[2]));
-  mc_json_set(&object, "image_std",
-              json_pack("[f, f, f]", (double)transform.deviation[0], (double)transform.deviation[1], (double)transform.deviation[2]));
+  mc_json_set(&object, "image_mean", colours(transform.mean));
+  mc_json_set(&object, "image_std", colours(transform.deviation));
   moeclip_model_destroy(model);
   return object;
 }

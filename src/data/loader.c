@@ -89,9 +89,9 @@ static char *decode(mc_loader *l, uint64_t number, int i, size_t index, uint8_t 
     mc_philox g;
     uint64_t position = number * (uint64_t)l->o.batch + (uint64_t)i;
     mc_philox_init(&g, l->o.seed, MC_STREAM_AUGMENT, l->o.augment_once ? index : position);
-    code = mc_image_augment(&image, l->o.image_size, l->o.crop_scale_min, &g, out, &err);
+    code = mc_image_augment(&image, l->o.transform.size, l->o.crop_scale_min, &g, out, &err);
   } else if (code == MOECLIP_OK) {
-    code = moeclip_image_transform(&image, &(moeclip_transform){.size = l->o.image_size, .squash = l->o.squash}, out, &err);
+    code = moeclip_image_transform(&image, &l->o.transform, out, &err);
   }
   moeclip_image_clear(&image);
   if (code == MOECLIP_OK) return NULL;
@@ -138,10 +138,10 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "the smallest crop's area, %g, must be at most 1",
                    (double)options->crop_scale_min);
   }
-  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->image_size < 1 ||
-      options->image_size > MAX_SIZE) {
+  if (source->count == 0 || source->count > UINT32_MAX || options->batch < 1 || options->transform.size < 1 ||
+      options->transform.size > MAX_SIZE) {
     return mc_fail(err, MOECLIP_ERROR_ARGUMENT, "%zu pictures, batch %d, size %d", source->count, options->batch,
-                   options->image_size);
+                   options->transform.size);
   }
   mc_loader *l = calloc(1, sizeof *l);
   if (!l) return mc_fail_memory(err, sizeof *l, "a loader");
@@ -154,7 +154,7 @@ moeclip_code mc_loader_create(const mc_image_source *source, const mc_loader_opt
   if (l->o.n_parts < 1) l->o.n_parts = 1;
   l->report = report;
   l->report_context = report_context;
-  l->each = 3 * (size_t)l->o.image_size * (size_t)l->o.image_size;
+  l->each = 3 * (size_t)l->o.transform.size * (size_t)l->o.transform.size;
   l->batches = (source->count + (size_t)l->o.batch - 1) / (size_t)l->o.batch;
   uint64_t left = l->batches > options->first_batch ? l->batches - options->first_batch : 0;
   l->last = options->repeat ? UINT64_MAX / 2 : (left + l->o.stride - 1) / l->o.stride;

@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "moeclip/dataset.h"
+#include "moeclip/image.h"
 
 /* Anything that pictures can be taken from: a data set's split, or a list of (picture, caption). */
 typedef struct mc_image_source {
@@ -30,8 +31,7 @@ typedef struct mc_dataset_split { const moeclip_dataset *dataset; moeclip_split 
 mc_image_source mc_dataset_source(mc_dataset_split *of);
 
 typedef struct mc_loader_options {
-  int image_size;       /* n of the model */
-  bool squash;          /* the evaluation transform's way to a square (moeclip_transform) */
+  moeclip_transform transform; /* of whoever looks at the pictures; its size is the training transform's too */
   int batch;            /* pictures a batch */
   int n_threads;        /* decoding threads; at least 1 */
   int n_ahead;          /* batches decoded ahead; 0: 3 */
@@ -50,7 +50,7 @@ typedef struct mc_batch {
   uint64_t number;       /* of the batch since the schedule's start */
   int n;                 /* pictures that could be decoded; the broken ones are left out (may be 0) */
   const size_t *index;   /* [n] index in the source */
-  const uint8_t *pixels; /* [n, 3, image_size, image_size], before normalisation */
+  const uint8_t *pixels; /* [n, 3, size, size], before normalisation */
   int n_broken;          /* pictures of this batch that were found broken for the first time: those that were reported */
   const size_t *broken;  /* [n_broken] index in the source */
 } mc_batch;

@@ -249,3 +249,7 @@ moeclip_code moeclip_tensors_set_metadata(moeclip_tensors *t, const char *key, c
   free(new_value);
   return mc_fail_memory(err, strlen(key) + strlen(value), "metadata");
 }
+
+moeclip_code mc_tensors_note(moeclip_tensors *t, const char *key, const char *value, moeclip_error *err) {
+  return moeclip_tensors_metadata(t, key) ? MOECLIP_OK : moeclip_tensors_set_metadata(t, key, value, err);
+}

@@ -1,6 +1,7 @@
 /*
  * files/: containers of named tensors (safetensors, PyTorch zip and pickle files, TorchScript) and the names that
- * CLIP's weights go by. Includes base/, moeclip/tensors.h and, for OpenAI's transform, moeclip/image.h; model/ and what stands above it may include names.h.
+ * CLIP's weights go by. Includes base/, moeclip/tensors.h and, for OpenAI's transform, moeclip/image.h; model/ and what stands above it may
+ * include names.h and the headers of configurations.
  *
  * This header: what the readers share, the collection behind moeclip_tensors.
  */
@@ -48,6 +49,9 @@ moeclip_code mc_tensors_put(moeclip_tensors *t, const char *name, size_t n_name,
 
 /* Hands p (from mc_aligned_alloc or malloc) to the collection; frees it when that fails. */
 moeclip_code mc_tensors_own(moeclip_tensors *t, void *p, moeclip_error *err);
+
+/* Sets the metadata's key, unless it is there. */
+moeclip_code mc_tensors_note(moeclip_tensors *t, const char *key, const char *value, moeclip_error *err);
 
 /* Takes prefix off every name, if every name has it and more than it. */
 moeclip_code mc_tensors_strip_prefix(moeclip_tensors *t, const char *prefix, moeclip_error *err);

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "files/collection.h"
 #include "files/config_pictures.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
@@ -33,10 +34,6 @@ static moeclip_code unsupported(const config *c, const char *tower, const char *
   return code;
 }
 
-static moeclip_code note(const config *c, const char *key, const char *value, moeclip_error *err) {
-  return moeclip_tensors_metadata(c->t, key) ? MOECLIP_OK : moeclip_tensors_set_metadata(c->t, key, value, err);
-}
-
 static moeclip_code note_heads(const config *c, bool visual, int64_t heads, moeclip_error *err) {
   const moeclip_tensor *t = moeclip_tensors_find(c->t, visual ? "visual.class_embedding" : "ln_final.weight");
   int64_t width = t && t->rank == 1 ? t->shape[0] : 0;
@@ -47,7 +44,7 @@ static moeclip_code note_heads(const config *c, bool visual, int64_t heads, moec
   }
   if (heads == mc_usual_heads(visual, width)) return MOECLIP_OK;
   snprintf(number, sizeof number, "%lld", (long long)heads);
-  return note(c, visual ? "visual_heads" : "text_heads", number, err);
+  return mc_tensors_note(c->t, visual ? "visual_heads" : "text_heads", number, err);
 }
 
 /* --- Hugging Face ------------------------------------------------------------------------------------------------- */
@@ -73,7 +70,7 @@ static moeclip_code huggingface_activation(const config *c, moeclip_error *err) 
     return mc_fail(err, MOECLIP_ERROR_UNSUPPORTED, "%s: \"hidden_act\" is %s in one tower and %s in the other, which is not supported",
                    c->path, of[0], of[1]);
   }
-  return note(c, "activation", of[0], err);
+  return mc_tensors_note(c->t, "activation", of[0], err);
 }
 
 static moeclip_code huggingface(config *c, moeclip_error *err) {
@@ -128,7 +125,7 @@ static moeclip_code openclip(config *c, moeclip_error *err) {
     }
   }
   MC_TRY(mc_config_openclip_pictures(c->path, json_object_get(c->root, "preprocess_cfg"), c->t, err));
-  MC_TRY(note(c, "activation", json_is_true(json_object_get(model, "quick_gelu")) ? "quick_gelu" : "gelu", err));
+  MC_TRY(mc_tensors_note(c->t, "activation", json_is_true(json_object_get(model, "quick_gelu")) ? "quick_gelu" : "gelu", err));
   int64_t head = whole(c->visual, "head_width", 64), width = whole(c->visual, "width", 768);
   MC_TRY(note_heads(c, true, head > 0 && width > 0 ? width / head : 0, err));
   return note_heads(c, false, whole(c->text, "heads", 8), err);
@@ -137,9 +134,8 @@ static moeclip_code openclip(config *c, moeclip_error *err) {
 /* *root: the configuration of that name beside the file `path`, and *name where it is; NULL: there is none. */
 static moeclip_code read_beside(const char *path, const char *which, char **name, json_t **root, moeclip_error *err) {
   bool there = false;
-  const char *slash = strrchr(path, '/');
   *root = NULL;
-  *name = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, which);
+  *name = mc_file_beside(path, which);
   if (!*name) return mc_fail_memory(err, strlen(path) + strlen(which), "a file name");
   MC_TRY(mc_file_exists(*name, &there, err));
   return there ? mc_json_read_given(*name, MAX_CONFIG_BYTES, root, err) : MOECLIP_OK;

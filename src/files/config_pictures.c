@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/status.h"
+#include "files/collection.h"
 #include "moeclip/image.h"
 
 enum { BICUBIC = 3 }; /* Pillow's number */
@@ -18,26 +18,28 @@ static moeclip_code unsupported(const char *path, const json_t *object, const ch
   return code;
 }
 
-static moeclip_code note(moeclip_tensors *t, const char *key, const char *value, moeclip_error *err) {
-  return moeclip_tensors_metadata(t, key) ? MOECLIP_OK : moeclip_tensors_set_metadata(t, key, value, err);
+bool mc_config_colours(const json_t *list, bool positive, float out[3]) {
+  bool good = json_is_array(list) && json_array_size(list) == 3;
+  for (size_t i = 0; good && i < 3; i++) {
+    double v = json_number_value(json_array_get(list, i));
+    good = json_is_number(json_array_get(list, i)) && fabs(v) < 1e6 && (!positive || v > 1e-6);
+    if (good) out[i] = (float)v;
+  }
+  return good;
 }
 
 /* Three numbers under `key`, noted as `as` where they are not the usual ones (but for the digits that somebody left out). */
-static moeclip_code note_colours(const char *path, const json_t *object, const char *key, const char *as, const float usual[3],
-                                 moeclip_tensors *t, moeclip_error *err) {
+static moeclip_code note_colours(const char *path, const json_t *object, const char *key, bool positive, const char *as,
+                                 const float usual[3], moeclip_tensors *t, moeclip_error *err) {
   const json_t *list = json_object_get(object, key);
+  float is[3];
   bool same = true;
   if (!list || json_is_null(list)) return MOECLIP_OK;
-  if (!json_is_array(list) || json_array_size(list) != 3) return unsupported(path, object, key, err);
-  for (size_t i = 0; i < 3; i++) {
-    const json_t *one = json_array_get(list, i);
-    double v = json_number_value(one);
-    if (!json_is_number(one) || !(fabs(v) < 1e6) || (strcmp(as, "image_std") == 0 && !(v > 1e-6))) return unsupported(path, object, key, err);
-    same = same && fabs(v - (double)usual[i]) < 1e-4;
-  }
+  if (!mc_config_colours(list, positive, is)) return unsupported(path, object, key, err);
+  for (size_t i = 0; i < 3; i++) same = same && fabsf(is[i] - usual[i]) < 1e-4f;
   if (same) return MOECLIP_OK;
   char *text = mc_json_text(list, JSON_REAL_PRECISION(9));
-  moeclip_code code = text ? note(t, as, text, err) : mc_fail_memory(err, 64, path);
+  moeclip_code code = text ? mc_tensors_note(t, as, text, err) : mc_fail_memory(err, 64, path);
   free(text);
   return code;
 }
@@ -46,8 +48,8 @@ static moeclip_code note_normalisation(const char *path, const json_t *object, c
                                        moeclip_error *err) {
   moeclip_transform usual;
   moeclip_transform_defaults(&usual, 1);
-  MC_TRY(note_colours(path, object, mean, "image_mean", usual.mean, t, err));
-  return note_colours(path, object, deviation, "image_std", usual.deviation, t, err);
+  MC_TRY(note_colours(path, object, mean, false, "image_mean", usual.mean, t, err));
+  return note_colours(path, object, deviation, true, "image_std", usual.deviation, t, err);
 }
 
 moeclip_code mc_config_openclip_pictures(const char *path, const json_t *preprocess, moeclip_tensors *t, moeclip_error *err) {
@@ -61,7 +63,7 @@ moeclip_code mc_config_openclip_pictures(const char *path, const json_t *preproc
   }
   if (!mode || strcmp(mode, "shortest") == 0) return MOECLIP_OK;
   if (strcmp(mode, "squash") != 0) return unsupported(path, preprocess, "resize_mode", err);
-  return note(t, "resize_mode", "squash", err);
+  return mc_tensors_note(t, "resize_mode", "squash", err);
 }
 
 /* A size's side: a number, {"shortest_edge": n} or {"height": n, "width": n}, which is then *both. -1: another. */
@@ -88,5 +90,5 @@ moeclip_code mc_config_huggingface_pictures(const char *path, const json_t *root
   json_int_t side = size ? side_of(size, &squash) : 0, cut = crop ? side_of(crop, &square) : side;
   if (side < 0 || (crops && size && cut != side)) return unsupported(path, root, crops && side > 0 ? "crop_size" : "size", err);
   if (!squash && !crops) return unsupported(path, root, "do_center_crop", err);
-  return squash ? note(t, "resize_mode", "squash", err) : MOECLIP_OK;
+  return squash ? mc_tensors_note(t, "resize_mode", "squash", err) : MOECLIP_OK;
 }

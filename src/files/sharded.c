@@ -41,9 +41,8 @@ static moeclip_code list_parts(const json_t *map, const char **names, size_t *n,
 }
 
 static moeclip_code add_part(moeclip_tensors *t, const char *path, const char *name, moeclip_error *err) {
-  const char *slash = strrchr(path, '/');
   moeclip_tensors *part = NULL;
-  char *file = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
+  char *file = mc_file_beside(path, name);
   if (!file) return mc_fail_memory(err, strlen(path) + strlen(name), "a file name");
   moeclip_code code = mc_tensors_open_file(file, &part, err);
   free(file);

@@ -197,7 +197,7 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
     if (!r->scores || !r->best) return mc_fail_memory(err, (size_t)o->batch * r->n_classes * sizeof *r->scores, "scores");
   }
   mc_image_source source = {n, r, load_chosen, name_chosen};
-  mc_loader_options loader = {.image_size = l->model->clip->transform.size, .squash = l->model->clip->transform.squash, .batch = o->batch,
+  mc_loader_options loader = {.transform = l->model->clip->transform, .batch = o->batch,
                               .augment = o->training_crop != 0, .seed = o->seed,
                               .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(l->model->compute),
                               .first_batch = (uint64_t)moeclip_comm_rank(r->comm), .stride = (uint64_t)moeclip_comm_size(r->comm)};
@@ -208,9 +208,8 @@ static moeclip_code start(evaluating *r, const moeclip_callbacks *callbacks, moe
   }
   bool routes = o->task == MOECLIP_TASK_AUTO && l->selector && l->n_tasks > 0;
   r->in_passing = routes && o->selection == MOECLIP_SELECT_PER_IMAGE && mc_routes_in_passing(l);
-  if (!routes || mc_transforms_agree(&l->extractor.transform, &l->model->clip->transform)) return MOECLIP_OK;
-  loader.image_size = l->extractor.transform.size;
-  loader.squash = l->extractor.transform.squash;
+  if (!routes || mc_transforms_agree(&l->extractor.transform, &loader.transform)) return MOECLIP_OK;
+  loader.transform = l->extractor.transform;
   return mc_loader_create(&source, &loader, NULL, NULL, &r->second, err);
 }
 

@@ -8,8 +8,7 @@ moeclip_code mc_pass_over(moeclip_learner *l, const mc_pass *p,
                           moeclip_code (*visit)(void *context, const mc_shared_batch *batch, moeclip_error *err), void *context,
                           int64_t *n_images, int64_t *n_broken, moeclip_error *err) {
   moeclip_comm *comm = l->model->options.comm;
-  mc_loader_options options = {.image_size = l->model->clip->transform.size,
-                               .squash = l->model->clip->transform.squash,
+  mc_loader_options options = {.transform = l->model->clip->transform,
                                .batch = p->batch,
                                .n_threads = p->n_threads ? p->n_threads : mc_compute_threads(l->model->compute)};
   mc_shared_loader *loader;

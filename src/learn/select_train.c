@@ -64,7 +64,7 @@ typedef struct selecting {
 
 static mc_loader_options loader_options(const selecting *r) {
   const moeclip_task_options *o = r->options;
-  return (mc_loader_options){.image_size = r->l->extractor.transform.size, .squash = r->l->extractor.transform.squash, .batch = o->batch,
+  return (mc_loader_options){.transform = r->l->extractor.transform, .batch = o->batch,
                              .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(r->l->model->compute),
                              .seed = r->seed};
 }

@@ -1,25 +1,20 @@
 #include "model/transform.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/status.h"
+#include "files/config_pictures.h"
 
 static moeclip_code read_colours(const moeclip_tensors *file, const char *key, bool positive, float out[3], moeclip_error *err) {
   const char *text = moeclip_tensors_metadata(file, key);
-  bool no_memory = false, good;
+  bool no_memory = false;
   json_error_t why;
   if (!text) return MOECLIP_OK;
   json_t *list = mc_json_read(text, strlen(text), 0, &why, &no_memory);
   if (no_memory) return mc_fail_memory(err, strlen(text), "the metadata");
-  good = json_is_array(list) && json_array_size(list) == 3;
-  for (size_t i = 0; good && i < 3; i++) {
-    const json_t *one = json_array_get(list, i);
-    out[i] = (float)json_number_value(one);
-    good = json_is_number(one) && fabsf(out[i]) < 1e6f && (!positive || out[i] > 1e-6f);
-  }
+  bool good = mc_config_colours(list, positive, out);
   json_decref(list);
   return good ? MOECLIP_OK
               : mc_fail(err, MOECLIP_ERROR_FORMAT, "the metadata says \"%s\": %.80s, which is not [red, green, blue]", key, text);

@@ -49,7 +49,7 @@ static moeclip_code describe_one(const char *path, json_t **out, moeclip_error *
 
 /* The files beside an index, by name. Only called for an index that was opened as a model, so that it is a good one. */
 static moeclip_code describe_parts(const char *path, const json_t *map, json_t *whole, moeclip_error *err) {
-  const char *slash = strrchr(path, '/'), *tensor, *name;
+  const char *tensor, *name;
   json_t *value, *names = json_object(), *parts = json_array();
   moeclip_code code = MOECLIP_OK;
   json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
@@ -57,7 +57,7 @@ static moeclip_code describe_parts(const char *path, const json_t *map, json_t *
   }
   json_object_foreach(names, name, value) {
     json_t *part = NULL;
-    char *file = mc_format("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, name);
+    char *file = mc_file_beside(path, name);
     code = file ? describe_one(file, &part, err) : mc_fail_memory(err, strlen(path), "a file name");
     free(file);
     if (code != MOECLIP_OK) break;

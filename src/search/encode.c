@@ -294,8 +294,7 @@ moeclip_code mc_update_encode(mc_update *u, moeclip_error *err) {
   if (u->n_todo == 0) return MOECLIP_OK;
   if (batch > u->n_todo) batch = u->n_todo;
   mc_image_source source = {.count = u->n_todo, .context = u, .load = load, .item_name = item_name};
-  mc_loader_options o = {.image_size = u->learner->model->clip->transform.size,
-                         .squash = u->learner->model->clip->transform.squash,
+  mc_loader_options o = {.transform = u->learner->model->clip->transform,
                          .batch = (int)batch,
                          .n_threads = threads > 0 ? threads : mc_compute_threads(u->learner->model->compute)};
   MC_TRY(room_make(u, batch, &r, err));

@@ -186,8 +186,7 @@ static moeclip_code start(pretraining *p, const moeclip_callbacks *callbacks, bo
     MC_TRY(mc_reduction_check(p->reduction, err));
     p->share = (mc_step_share){.comm = o->comm, .reduction = p->reduction};
   }
-  int size = p->clip->sizes.image_size;
-  mc_loader_options loader = {.image_size = size, .batch = o->batch, .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(p->cp),
+  mc_loader_options loader = {.transform = p->clip->transform, .batch = o->batch, .n_threads = o->loader_threads ? o->loader_threads : mc_compute_threads(p->cp),
                               .shuffle = true, .augment = true, .crop_scale_min = (float)o->scale_min, .repeat = true,
                               .seed = o->seed, .first_batch = (uint64_t)p->step};
   mc_image_source source = mc_pairs_source(p->pairs);

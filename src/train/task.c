@@ -77,8 +77,7 @@ static moeclip_code start(training *r, moeclip_error *err) {
     r->share = (mc_step_share){.comm = r->comm, .reduction = r->reduction};
     r->step_options.share = &r->share;
   }
-  mc_loader_options loader = {.image_size = t->clip->transform.size,
-                              .squash = t->clip->transform.squash,
+  mc_loader_options loader = {.transform = t->clip->transform,
                               .batch = o->batch,
                               .shuffle = !t->one_pass,
                               .augment = !t->one_pass,

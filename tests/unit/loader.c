@@ -45,7 +45,7 @@ static void report(void *context, const char *item, const char *message) {
   snprintf(r->last, sizeof r->last, "%s: %s", item, message);
 }
 
-static const mc_loader_options usual = {.image_size = SIZE, .batch = 7, .n_threads = 1, .shuffle = true,
+static const mc_loader_options usual = {.transform = {.size = SIZE}, .batch = 7, .n_threads = 1, .shuffle = true,
                                         .augment = true, .repeat = true, .seed = 5};
 
 static mc_loader *create(const mc_image_source *source, const mc_loader_options *o, reports *r) {
@@ -199,7 +199,7 @@ static void test_epochs(void) {
 static void test_plain(bool squash) {
   made m = {0};
   mc_image_source source = source_of(&m, 10);
-  mc_loader_options o = {.image_size = SIZE, .squash = squash, .batch = 4, .n_threads = 2};
+  mc_loader_options o = {.transform = {.size = SIZE, .squash = squash}, .batch = 4, .n_threads = 2};
   moeclip_transform transform;
   moeclip_transform_defaults(&transform, SIZE);
   transform.squash = squash;
@@ -345,7 +345,7 @@ static void test_arguments(void) {
   o.crop_scale_min = 1.5f;
   CHECK(mc_loader_create(&source, &o, NULL, NULL, &l, &err) == MOECLIP_ERROR_ARGUMENT && !l);
   o.crop_scale_min = 0;
-  o.image_size = 1 << 30;
+  o.transform.size = 1 << 30;
   CHECK(mc_loader_create(&source, &o, NULL, NULL, &l, &err) == MOECLIP_ERROR_ARGUMENT && !l);
 }
 
